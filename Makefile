@@ -1,0 +1,57 @@
+# The two commands of the README, `make run` and `make test`, and the rest of a working day.
+# Each target builds .venv from constraints.txt first when it is missing or out of date.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+BUILT := $(VENV)/.built
+WORKERS ?= 2
+PYTHONS ?= python3.11 python3.12 python3.13
+PYTEST = $(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint format bench warmup venv lock clean
+
+help: ## say what the targets do
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: $(BUILT) ## run the main comparison
+	@$(PY) -m mltwin run
+
+test: $(BUILT) ## lint, types and the fast tests (MLTWIN_DATA=folder adds the measured data)
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(PYTEST) -m "not slow" || status=1; \
+	exit $$status
+
+test-slow: $(BUILT) ## the long agreement and statistics suites
+	@$(PYTEST) -m slow
+
+lint: $(BUILT) ## ruff and mypy, changing nothing
+	@status=0; \
+	$(PY) -m ruff check . || status=1; \
+	$(PY) -m ruff format --check . || status=1; \
+	$(PY) tools/typecheck.py || status=1; \
+	exit $$status
+
+format: $(BUILT) ## let ruff mend what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(BUILT) ## time the kernels: every benchmarks/bench_*.py, one after the other
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+
+warmup: $(BUILT) ## compile the kernels into the cache
+	@$(PY) tools/warmup.py
+
+venv: $(BUILT) ## only build .venv
+
+lock: $(BUILT) ## resolve constraints.txt anew
+	@$(PY) tools/lock.py $(PYTHONS)
+
+clean: ## remove what make made (not the user's results)
+	rm -rf $(VENV) .typing build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BUILT): constraints.txt pyproject.toml tools/venv.sh
+	@sh tools/venv.sh $(VENV)
+	@touch $@

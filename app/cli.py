@@ -1,0 +1,131 @@
+"""The command line: `mltwin run`, `compare`, `traces`, `models`, `gpus`, `policies`, `scenario`,
+`doctor`, `warmup`.
+
+Modules that take time to load are imported inside the commands, so that `--help` answers at once.
+"""
+
+import os
+import re
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from .run_commands import compare, run
+from .setup_commands import doctor, scenario, warmup
+from .shelf_commands import gpus, models, policies, traces
+
+app = typer.Typer(
+    name="mltwin",
+    help="Discrete-event simulator and digital twin of machine-learning systems.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(compare)
+app.add_typer(traces, name="traces")
+app.add_typer(models, name="models")
+app.add_typer(gpus, name="gpus")
+app.add_typer(policies, name="policies")
+app.add_typer(scenario, name="scenario")
+app.command()(doctor)
+app.command()(warmup)
+
+_debug = False
+_LIMIT = re.compile(r"(ttft|tpot|e2el?):")
+INTERRUPTED = 130
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Discrete-event simulator and digital twin of machine-learning systems."""
+    global _debug
+    _debug = debug
+    if version:
+        from mltwin import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: run a command, exit with its code.
+
+    0 done, 1 a failure, 2 wrong input, 3 a broken invariant, 130 interrupted.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_guarded(gather_limits(given)))
+
+
+def gather_limits(arguments: list[str]) -> list[str]:
+    """Let `--goodput ttft:500 tpot:50` take several words, as `vllm bench serve` does."""
+    gathered: list[str] = []
+    taking = False
+    for word in arguments:
+        if taking and _LIMIT.match(word):
+            gathered += ["--goodput", word]
+            continue
+        if word == "--goodput":
+            taking = True
+            continue
+        if taking and (not gathered or gathered[-2:-1] != ["--goodput"]):
+            gathered.append("--goodput")  # without a limit: let the parser complain
+        taking = False
+        gathered.append(word)
+    return gathered
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run the command; every failure ends in one line and an exit code."""
+    from .console import tell_error
+
+    _quiet_pipes()
+    try:
+        code = app(args=arguments, prog_name="mltwin", standalone_mode=False)
+        return int(code or 0)
+    except KeyboardInterrupt:
+        tell_error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if _debug:
+            raise
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    """Print an error; its exit code."""
+    from .console import tell_error
+
+    if hasattr(error, "format_message"):  # the parser's own
+        mend = ", see --help" if getattr(error, "ctx", None) else ""
+        tell_error(f"{error.format_message()}{mend}")
+        return int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "Abort":
+        tell_error("interrupted")
+        return INTERRUPTED
+    if hasattr(error, "exit_code"):
+        if not str(error):  # typer.Exit
+            return int(error.exit_code)
+        tell_error(str(error))
+        return int(error.exit_code)
+    tell_error(f"{type(error).__name__}: {error} (a bug: please report it; --debug shows where)")
+    return 1
+
+
+def _quiet_pipes() -> None:
+    """Text with characters that the stream cannot show must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""`mltwin run` and `mltwin compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import console, progress_bar, show_json, show_tables, tell
+
+if TYPE_CHECKING:
+    from mltwin import Result, Scenario
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, e.g. workload.rate=5."),
+]
+Goodput = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LIMIT", help="SLO limits in ms: ttft:500 tpot:50 e2el:5000."),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads; default: all cores.")]
+ProgressJson = Annotated[
+    bool, typer.Option("--progress-json", help="Progress as JSON lines on standard error.")
+]
+
+
+def run(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file; none: the main job.")
+    ] = None,
+    set_: Set = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all random draws.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.")] = None,
+    goodput: Goodput = None,
+    format: Annotated[str, typer.Option(help="table, json or vllm.")] = "table",
+    plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write a timeline for Perfetto: .json.gz.")
+    ] = None,
+    export_trace: Annotated[
+        Path | None, typer.Option(help="Write the requests as they arrived: .parquet.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check conservation at every event (slow).")
+    ] = False,
+    trace: Annotated[
+        str | None, typer.Option(help="Main job: this trace instead of the default.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Main job: fewer requests.")] = None,
+    workers: Workers = None,
+    progress_json: ProgressJson = False,
+) -> None:
+    """Simulate a scenario. Without one: the main job.
+
+    The main job asks whether prefill and decode should share GPUs: Llama-3.1-70B on 32 H100 in
+    three set-ups at rising load.
+    """
+    given = {"--set": set_, "--seed": seed, "--goodput": goodput, "--plot": plot}
+    given |= {"--timeline": timeline, "--export-trace": export_trace, "--check": check}
+    if scenario is None:
+        _refuse([name for name, value in given.items() if value], "needs a scenario file")
+        _main_job(trace, requests, workers, out or Path("results"), progress_json)
+        return
+    _refuse(
+        [n for n, v in {"--trace": trace, "--requests": requests}.items() if v],
+        "belongs to the main job; use --set workload.trace=... with a scenario",
+    )
+    result = _run_one(scenario, set_, seed, goodput, check, progress_json)
+    if out is not None:
+        tell(f"kept in {result.save(out)}")
+    if plot is not None:
+        result.plot(plot)
+        tell(f"drawn to {plot}")
+    for path, method in ((timeline, "to_chrome_trace"), (export_trace, "export_trace")):
+        if path is not None:
+            _of_serving(result, method)(path)
+            tell(f"written to {path}")
+    _print_result(result, format)
+
+
+def compare(
+    items: Annotated[list[Path], typer.Argument(help="Scenario files or folders of stored runs.")],
+    set_: Set = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD=A,B,..", help="Compare values of a field of one scenario."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 1,
+    metrics: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the results in this folder.")] = None,
+    goodput: Goodput = None,
+    format: Annotated[str, typer.Option(help="table, json or markdown.")] = "table",
+    plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
+    workers: Workers = None,
+    progress_json: ProgressJson = False,
+) -> None:
+    """Run scenarios on the same seeds and set them side by side; the first is the base."""
+    import mltwin
+
+    _choice("--format", format, ("table", "json", "markdown"))
+    todo: list[Any] = [item if item.is_dir() else _loaded(item, set_, goodput) for item in items]
+    if vary is not None:
+        todo = [variant for item in todo for variant in _varied(item, vary)]
+    say_if_cold()
+    with progress_bar("comparing", as_json=progress_json) as update:
+        compared = mltwin.compare(
+            todo,
+            seeds=range(seeds) if seeds > 1 else None,
+            workers=workers,
+            store=out,
+            progress=lambda done, n: update(done / n, f"{done} of {n} runs"),
+        )
+    chosen = metrics.split(",") if metrics else None
+    if plot is not None:
+        compared.plot(plot, chosen)
+        tell(f"drawn to {plot}")
+    table = compared.table(chosen)
+    if format == "json":
+        show_json(compared.data())
+    elif format == "markdown":
+        print(table.markdown(), end="")
+    else:
+        show_tables(table)
+
+
+def say_if_cold() -> None:
+    """Tell that the first run compiles the kernel, if it does."""
+    from mltwin.doctor import is_warm
+
+    if not is_warm():
+        tell("compiling the kernel (once, about 30 s) ...")
+
+
+def _run_one(
+    path: Path,
+    set_: list[str] | None,
+    seed: int | None,
+    goodput: list[str] | None,
+    check: bool,
+    progress_json: bool,
+) -> "Result":
+    loaded = _loaded(path, set_, goodput)
+    say_if_cold()
+    with progress_bar(loaded.label, as_json=progress_json) as update:
+        options: dict[str, Any] = {"check": True} if check else {}
+        return loaded.run(
+            seed, progress=lambda share, now: update(share, f"{now:,.0f} s"), **options
+        )
+
+
+def _loaded(path: Path, set_: list[str] | None, goodput: list[str] | None) -> "Scenario":
+    """A scenario from a file, with `--set` and `--goodput` applied."""
+    from mltwin import InputError, Scenario
+    from mltwin.slo import parse_goodput
+    from mltwin.tomlfile import parse_value
+
+    changes = {}
+    for text in set_ or []:
+        field, equals, value = text.partition("=")
+        if not equals or not field:
+            raise InputError(f"{text!r} is no assignment", where="--set", mend="write field=value")
+        changes[field.strip()] = parse_value(value.strip())
+    for name, limit in parse_goodput(goodput or []).items():
+        changes[f"slo.{name}_ms"] = limit
+    scenario = Scenario.load(path)
+    return scenario.changed(changes) if changes else scenario
+
+
+def _varied(item: Any, vary: str) -> list["Scenario"]:
+    from mltwin import InputError, Scenario
+    from mltwin.tomlfile import parse_value
+
+    field, equals, values = vary.partition("=")
+    if not equals or not values or not isinstance(item, Scenario):
+        raise InputError(
+            f"{vary!r} varies nothing", where="--vary", mend="write field=a,b for a scenario file"
+        )
+    last = field.rpartition(".")[2]
+    texts = [text.strip() for text in values.split(",")]
+    return [item.changed({field: parse_value(text), "name": f"{last} = {text}"}) for text in texts]
+
+
+def _print_result(result: "Result", format: str) -> None:
+    _choice("--format", format, ("table", "json", "vllm"))
+    if format == "json":
+        show_json({"summary": result.summary(), "digest": result.digest, "notes": result.notes})
+    elif format == "vllm":
+        show_json(_of_serving(result, "to_vllm_json")())
+    else:
+        show_tables(result.table())
+        if hasattr(result, "totals_table"):
+            show_tables(result.totals_table())
+    for note in result.notes:
+        tell(f"note: {note}")
+    for violation in result.violations:
+        console(stderr=True).print(f"[bold red]violation:[/] {violation}")
+    if result.violations:
+        raise typer.Exit(3)
+
+
+def _main_job(
+    trace: str | None, requests: int | None, workers: int | None, out: Path, progress_json: bool
+) -> None:
+    from mltwin.mainjob import Traffic, default_traffic, study
+    from mltwin.mainjob_report import (
+        answer,
+        capacity_table,
+        load_table,
+        title,
+        winner_table,
+        write_study,
+    )
+
+    say_if_cold()
+    for traffic in [Traffic(trace)] if trace else default_traffic():
+        folder = out / f"main-{Path(traffic.trace).stem}"
+        with progress_bar(f"main job, {traffic.trace}", as_json=progress_json) as update:
+            found = study(
+                traffic, requests=requests, workers=workers, store=folder / "runs", progress=update
+            )
+        out_console = console()
+        out_console.print(f"\n[bold]{title(found)}[/]")
+        for set_up in found.chosen:
+            out_console.print(f"  {set_up.family}: {set_up.variant}")
+        show_tables(load_table(found), winner_table(found), capacity_table(found))
+        for line in answer(found):
+            out_console.print(line)
+        written = write_study(found, folder)
+        out_console.print(f"report: {written[0]}")
+
+
+def _of_serving(result: "Result", method: str) -> Any:
+    from mltwin import InputError
+
+    if not hasattr(result, method):
+        system = result.scenario.system if result.scenario else "this system"
+        raise InputError(f"{system} runs have no {method}")
+    return getattr(result, method)
+
+
+def _refuse(options: list[str], why: str) -> None:
+    from mltwin import InputError
+
+    if options:
+        raise InputError(why, where=options[0])
+
+
+def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    from mltwin import InputError
+
+    if value not in choices:
+        raise InputError(
+            f"unknown value {value!r}", where=option, mend=f"use one of {', '.join(choices)}"
+        )

@@ -1,0 +1,107 @@
+"""Metrics common to all systems: spreads, their names, units and which way is better.
+
+A flat metric is named as vLLM names it: statistic, quantity, unit (`p99_ttft_ms`, `mean_e2e_ms`).
+A metric that has no value (no completed request, an unknown power) is left out, never NaN.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+STATS = ("mean", "std", "min", *QUANTILES, "max")
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Mean, (population) standard deviation, range and percentiles of values; {} for none.
+
+    Percentiles interpolate linearly between order statistics, as NumPy and vLLM do.
+    """
+    if not len(values):
+        return {}
+    found = np.percentile(values, [100 * q for q in QUANTILES.values()])
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values)),
+        "min": float(np.min(values)),
+        **{name: float(v) for name, v in zip(QUANTILES, found, strict=True)},
+        "max": float(np.max(values)),
+    }
+
+
+def histogram_spread(
+    counts: np.ndarray, edges: np.ndarray, *, mean: float | None = None
+) -> dict[str, float]:
+    """The same for a histogram; `edges` are the bins' lower ends, the last bin is open.
+
+    Percentiles interpolate within a bin, `std` takes its middle: both are exact to a bin's width.
+    Give `mean` where it is known exactly.
+    """
+    total = int(counts.sum())
+    if total == 0:
+        return {}
+    lower = edges.astype(np.float64)
+    upper = np.append(lower[1:], lower[-1])
+    middle = (lower + upper) / 2
+    centre = float((counts * middle).sum() / total)
+    variance = float((counts * (middle - centre) ** 2).sum() / total)
+    below = np.concatenate([[0], np.cumsum(counts)])
+    result = {"mean": centre if mean is None else mean, "std": variance**0.5}
+    filled = np.flatnonzero(counts)
+    result["min"] = float(lower[filled[0]])
+    for name, q in QUANTILES.items():
+        rank = q * (total - 1) + 0.5
+        k = int(np.searchsorted(below, rank, side="right")) - 1
+        share = (rank - below[k]) / counts[k]
+        result[name] = float(lower[k] + share * (upper[k] - lower[k]))
+    result["max"] = float(upper[filled[-1]])
+    return result
+
+
+def flat(quantity: str, unit: str, stats: Mapping[str, float]) -> dict[str, float]:
+    """Statistics under their flat names: `{"p99_ttft_ms": ...}`."""
+    return {f"{stat}_{quantity}_{unit}": value for stat, value in stats.items()}
+
+
+_LESS = re.compile(
+    r"_(ms|s)$|^(refused|cancelled|unfinished|preemptions|dollars|joules)|_per_million_tokens$|"
+    r"_per_token$|miss_ratio$|_error$|_loss$"
+)
+_NEITHER = re.compile(
+    r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch"
+)
+
+
+def direction(metric: str) -> str:
+    """`lower`, `higher` or `none`: which way a metric is better."""
+    if _NEITHER.search(metric):
+        return "none"
+    return "lower" if _LESS.search(metric) else "higher"
+
+
+def unit(metric: str) -> str:
+    """The unit that a metric's name ends in or implies, for axes and tables."""
+    for suffix, name in _UNITS:
+        if metric.endswith(suffix):
+            return name
+    return ""
+
+
+_UNITS = (
+    ("request_throughput", "requests/s"),
+    ("request_goodput", "requests/s"),
+    ("throughput", "tokens/s"),
+    ("tokens_per_s_per_gpu", "tokens/s"),
+    ("_ms", "ms"),
+    ("_s", "s"),
+    ("tokens", "tokens"),
+    ("dollars", "$"),
+    ("joules", "J"),
+)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number as a Python one, for JSON."""
+    return value.item() if isinstance(value, np.generic) else value

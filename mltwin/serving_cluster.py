@@ -1,0 +1,270 @@
+"""From the `cluster` section of a serving scenario to kinds of replica and columns of replicas."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.gpu.iteration import IterationModel
+from mltwin.models.gpu.profile import GpuProfile, load_profile
+from mltwin.models.llm.config import load_model
+from mltwin.models.llm.model import Model
+from mltwin.models.llm.precision import precision
+from mltwin.models.serving.hooks import ROLES
+from mltwin.models.serving.tables import (
+    CONTROL,
+    FAIL,
+    PREEMPTIONS,
+    RECOVER,
+    RESERVES,
+    EngineKind,
+    IterationCells,
+)
+from mltwin.sim.errors import InputError
+from mltwin.sim.ticks import ticks
+
+from .engines import Engine, make_engine
+from .fields import placed
+from .serving import Pool, ServingScenario
+
+# The batch at which replicas' decode speeds are compared.
+_SPEED_BATCH, _SPEED_CONTEXT = 32, 1024
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Replicas as columns, pool after pool, and the facts that a result keeps.
+
+    kinds has one entry a pool; kind_of and pool_of are therefore equal. nic_of numbers NICs over
+    all pools.
+    """
+
+    kinds: list[EngineKind]
+    pool_of: np.ndarray
+    role_of: np.ndarray
+    nic_of: np.ndarray
+    up: np.ndarray
+    control: np.ndarray
+    kv_bytes_per_token: int
+    facts: list[dict[str, Any]]
+    notes: list[str]
+
+
+def make_cluster(scenario: ServingScenario, block_tokens: int, longest: int) -> Cluster:
+    """Lower the pools; `longest` is the most tokens that a request has.
+
+    Raises InputError: unknown model, GPU or format, a model that does not fit, parallelism that
+    does not divide; its place is the scenario's field.
+    """
+    model = served_model(scenario)
+    kinds, facts, notes = [], [], []
+    for name, pool in scenario.cluster.items():
+        try:
+            kind, fact, said = _kind(scenario, name, pool, model, block_tokens, longest)
+        except InputError as error:
+            raise placed(error, f"cluster.{name}") from None
+        kinds.append(kind)
+        facts.append(fact)
+        notes += [f"pool {name}: {note}" for note in said]
+    _set_speeds(scenario, kinds)
+    counts = [pool.replicas for pool in scenario.cluster.values()]
+    pool_of = np.repeat(np.arange(len(counts)), counts)
+    roles = [ROLES[scenario.role(name)] for name in scenario.cluster]
+    return Cluster(
+        kinds=kinds,
+        pool_of=pool_of,
+        role_of=np.array(roles)[pool_of],
+        nic_of=_nics(counts, scenario.network.replicas_per_nic),
+        up=np.concatenate([_up(pool) for pool in scenario.cluster.values()]),
+        control=_control(scenario, counts),
+        kv_bytes_per_token=model.kv_bytes_per_token(scenario.model.kv_dtype),
+        facts=facts,
+        notes=notes,
+    )
+
+
+def served_model(scenario: ServingScenario) -> Model:
+    """The model of a scenario in the formats that it asks for."""
+    section = scenario.model
+    source = section.name
+    path = scenario.resolve_path(source)
+    try:
+        model = load_model(str(path) if path.exists() else source)
+    except InputError as error:
+        raise placed(error, "model.name") from None
+    for field in ("dtype", "quantisation", "kv_dtype"):
+        value = getattr(section, field)
+        if value is not None:
+            precision(value, where=f"model.{field}")
+    if section.dtype is not None:
+        model = _with_dtype(model, precision(section.dtype).name)
+    return model.with_weights(section.quantisation) if section.quantisation else model
+
+
+def _with_dtype(model: Model, name: str) -> Model:
+    """The model unquantised in another format; weights that were quantised stay so."""
+    return replace(
+        model,
+        dtype=name,
+        weight_dtype=name if model.weight_dtype == model.dtype else model.weight_dtype,
+        expert_dtype=name if model.expert_dtype == model.dtype else model.expert_dtype,
+    )
+
+
+def _kind(
+    scenario: ServingScenario,
+    name: str,
+    pool: Pool,
+    model: Model,
+    block_tokens: int,
+    longest: int,
+) -> tuple[EngineKind, dict[str, Any], list[str]]:
+    engine = make_engine(
+        pool.engine,
+        max_batch=pool.max_batch,
+        max_tokens=pool.max_tokens,
+        preemption=pool.preemption,
+        watermark=pool.watermark,
+    )
+    path = scenario.resolve_path(pool.gpu)
+    try:
+        profile = load_profile(str(path) if path.is_file() else pool.gpu)
+    except InputError as error:
+        raise placed(error, "gpu") from None
+    overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
+    times = IterationModel(
+        model,
+        profile,
+        tp=pool.tp,
+        pp=pool.pp,
+        kv_dtype=scenario.model.kv_dtype,
+        host_overhead_s=overhead,
+    )
+    blocks = pool.kv_blocks or times.kv_blocks(
+        block_tokens, gpu_memory_utilization=pool.gpu_memory_utilization
+    )
+    kv_bytes = model.kv_bytes_per_token(scenario.model.kv_dtype)
+    kind = EngineKind(
+        cells=_cells(times, engine, longest),
+        max_batch=engine.max_batch,
+        max_tokens=engine.max_tokens,
+        blocks=blocks,
+        watermark=int(engine.watermark * blocks),
+        host_blocks=int(pool.host_memory_gb * 1e9 / (block_tokens * kv_bytes)),
+        swap_ticks=_swap_ticks(times, profile),
+        startup=int(ticks(pool.startup_s)),
+        mixed=engine.mixed,
+        chunked=engine.chunked,
+        reserve=RESERVES[engine.reserve],
+        static=engine.static,
+        wait_iterations=engine.wait_iterations,
+        peak=engine.peak,
+        preemption=PREEMPTIONS[engine.preemption],
+    )
+    power = profile.power
+    facts = {
+        "name": name,
+        "role": scenario.role(name),
+        "replicas": pool.replicas,
+        "gpus_per_replica": pool.tp * pool.pp,
+        "gpu": profile.name,
+        "engine": engine.model_dump(),
+        "kv_blocks": blocks,
+        "kv_tokens": blocks * block_tokens,
+        "dollars_per_gpu_hour": pool.dollars_per_gpu_hour,
+        "power": {
+            "busy_prefill_w": power.busy_prefill_w,
+            "busy_decode_w": power.busy_decode_w,
+            "idle_w": power.idle_w,
+        },
+    }
+    return kind, facts, list(times.notes)
+
+
+def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCells:
+    """The iteration times of a replica as the kernel's integer table.
+
+    Engines that do not chunk run prompts beyond their budget in one piece, so their table reaches
+    as far as the longest request.
+    """
+    most = engine.max_tokens
+    if not engine.chunked:
+        most = max(most, 1 << (longest - 1).bit_length())
+    table = _lowered(_Key(times), most, max(longest, 2), engine.max_batch)
+    return IterationCells(
+        token_row=table.token_row,
+        context_knots=table.context_knots,
+        cells=table.cells,
+        per_sequence=int(table.per_sequence),
+        per_work=int(table.per_work),
+    )
+
+
+class _Key:
+    """An iteration model that is equal to another of the same parts, for the cache below."""
+
+    def __init__(self, times: IterationModel) -> None:
+        self.times = times
+        self.parts = (
+            repr(times.model),
+            times.profile.to_json(),
+            (times.tp, times.pp, times.kv_dtype, times.host_s, times.sequence_s),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _lowered(key: _Key, max_tokens: int, max_context: int, max_decode: int) -> Any:
+    return key.times.lower(max_tokens, max_context, max_decode=max_decode)
+
+
+def _swap_ticks(times: IterationModel, profile: GpuProfile) -> int:
+    """Ticks to copy the KV of one token to or from the host, each GPU its own part."""
+    part = times.model.kv_bytes_per_token_per_gpu(times.tp, times.pp, times.kv_dtype)
+    return int(ticks(part / profile.facts.host_link_bandwidth))
+
+
+def _set_speeds(scenario: ServingScenario, kinds: list[EngineKind]) -> None:
+    """Decode speeds relative to the first replica's."""
+    batch, context = _SPEED_BATCH, _SPEED_BATCH * _SPEED_CONTEXT
+    times = [kind.cells.evaluate(batch, context, batch, 0) for kind in kinds]
+    first = next(i for i, pool in enumerate(scenario.cluster.values()) if pool.replicas)
+    for kind, time in zip(kinds, times, strict=True):
+        kind.speed = times[first] / time
+
+
+def _nics(counts: list[int], replicas_per_nic: int) -> np.ndarray:
+    """The NIC of each replica; pools do not share NICs."""
+    nics: list[np.ndarray] = []
+    start = 0
+    for count in counts:
+        nics.append(start + np.arange(count) // replicas_per_nic)
+        start += -(-count // replicas_per_nic)
+    return np.concatenate(nics)
+
+
+def _up(pool: Pool) -> np.ndarray:
+    count = pool.replicas if pool.initially_up is None else pool.initially_up
+    return (np.arange(pool.replicas) < count).astype(np.int64)
+
+
+def _control(scenario: ServingScenario, counts: list[int]) -> np.ndarray:
+    """Failures and recoveries in order of time."""
+    starts: Mapping[str, int] = dict(
+        zip(scenario.cluster, np.cumsum([0, *counts[:-1]]).tolist(), strict=True)
+    )
+    rows = []
+    for failure in scenario.control.failures:
+        replica = starts[failure.pool] + failure.index
+        rows.append((int(ticks(failure.at_s)), FAIL, replica, 0))
+        if failure.until_s is not None:
+            rows.append((int(ticks(failure.until_s)), RECOVER, replica, 0))
+    rows.sort(key=lambda row: row[0])
+    return np.array(rows, CONTROL) if rows else np.zeros(0, CONTROL)

@@ -1,0 +1,222 @@
+"""Metrics of a serving run, by the names and definitions of `vllm bench serve`.
+
+Latencies are those of completed requests:
+
+- TTFT: first token - arrival, the queue included;
+- TPOT: (last token - first token) / (output tokens - 1), requests of one token left out;
+- ITL: each gap between two tokens of a request (kept as a histogram, bins 1/64 wide; the mean is
+  exact);
+- E2E: last token - arrival; queue: first admission to a batch - arrival; transfer: end of prefill
+  to arrival at the decode replica, of requests that moved.
+
+Goodput (given where the SLO has limits) counts completed requests that keep every limit, per
+second of the run; SLO attainment is their share of all requests, refused and cancelled included.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.serving.outcome import gap_bin_edges
+from mltwin.models.serving.tables import CANCELLED, DONE, REFUSED
+
+from .metrics import flat, histogram_spread, spread
+
+Columns = Mapping[str, np.ndarray]
+TICKS_PER_MS = 1e9
+LATENCIES = ("ttft", "tpot", "e2e", "queue", "transfer")
+
+
+def latencies_ms(requests: Columns) -> dict[str, np.ndarray]:
+    """Each latency of each request in ms, NaN where the request has none."""
+    done = requests["state"] == DONE
+    arrival, first, finish = (requests[name] for name in ("arrival", "first", "finish"))
+    output = requests["output"]
+    tokens = np.maximum(output - 1, 1)
+    moved = done & (requests["transfer"] > 0)
+    return {
+        "ttft": _where(done, first - arrival),
+        "tpot": _where(done & (output > 1), (finish - first) / tokens),
+        "e2e": _where(done, finish - arrival),
+        "queue": _where(done, requests["scheduled"] - arrival),
+        "transfer": _where(moved, requests["transfer"]),
+    }
+
+
+def good(latency: Mapping[str, np.ndarray], limits_ms: Mapping[str, float]) -> np.ndarray:
+    """Which requests completed within every limit; a TPOT limit cannot fail one token."""
+    kept = np.isfinite(latency["e2e"])
+    for name, limit in limits_ms.items():
+        value = latency[name]
+        kept &= (value <= limit) | (np.isnan(value) if name == "tpot" else False)
+    return kept
+
+
+def duration_s(requests: Columns) -> float:
+    """Seconds from the first arrival to the last request's end, 0 for no request."""
+    ended = requests["finish"][requests["finish"] >= 0]
+    if not len(ended):
+        return 0.0
+    return float(ended.max() - requests["arrival"].min()) / 1e12
+
+
+def request_metrics(
+    requests: Columns, limits_ms: Mapping[str, float], *, span_s: float
+) -> dict[str, float]:
+    """Counts, throughputs, latencies and goodput of some requests (all, or one tenant's)."""
+    state = requests["state"]
+    done = state == DONE
+    latency = latencies_ms(requests)
+    prompt = float(requests["prompt"][done].sum())
+    output = float(requests["output"][done].sum())
+    found = {
+        "requests": float(len(state)),
+        "completed": float(done.sum()),
+        "refused": float((state == REFUSED).sum()),
+        "cancelled": float((state == CANCELLED).sum()),
+        "unfinished": float((~np.isin(state, (DONE, REFUSED, CANCELLED))).sum()),
+        "preemptions": float(requests["preempted"].sum()),
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+    }
+    if span_s > 0:
+        found["request_throughput"] = found["completed"] / span_s
+        found["output_throughput"] = output / span_s
+        found["total_token_throughput"] = (prompt + output) / span_s
+    for name in LATENCIES:
+        found |= flat(name, "ms", spread(latency[name][np.isfinite(latency[name])]))
+    if limits_ms:
+        kept = float(good(latency, limits_ms).sum())
+        if len(state):
+            found["slo_attainment"] = kept / len(state)
+        if span_s > 0:
+            found["request_goodput"] = kept / span_s
+    return found
+
+
+def gap_metrics(requests: Columns, gaps: np.ndarray) -> dict[str, float]:
+    """Inter-token latency from the histogram of gaps; the mean of completed requests is exact."""
+    done = requests["state"] == DONE
+    count = int((requests["output"][done] - 1).sum())
+    total = int((requests["finish"][done] - requests["first"][done]).sum())
+    exact = total / count / TICKS_PER_MS if count else None
+    edges = gap_bin_edges() / TICKS_PER_MS
+    return flat("itl", "ms", histogram_spread(gaps, edges, mean=exact))
+
+
+def pool_rows(replicas: Columns, pools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One dict of metrics for each pool, from the replicas' totals and the pools' facts."""
+    return [_pool(replicas, i, facts) for i, facts in enumerate(pools)]
+
+
+def _pool(replicas: Columns, index: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    mine = replicas["pool"] == index
+    total = {name: int(column[mine].sum()) for name, column in replicas.items()}
+    iterations, up = total["iterations"], total["up_ticks"]
+    gpus = facts["gpus_per_replica"]
+    gpu_hours = up / 1e12 / 3600 * gpus
+    row: dict[str, Any] = {
+        "pool": facts["name"],
+        "role": facts["role"],
+        "gpu": facts["gpu"],
+        "replicas": facts["replicas"],
+        "gpus": facts["replicas"] * gpus,
+        "iterations": iterations,
+        "prefill_tokens": total["prefill_tokens"],
+        "decode_tokens": total["decode_tokens"],
+        "preemptions": total["preemptions"],
+        "gpu_hours": gpu_hours,
+    }
+    if iterations:
+        row["mean_batch"] = total["sequences"] / iterations
+        row["mean_kv_use"] = total["contexts"] / iterations / facts["kv_tokens"]
+    if mine.any():
+        row["peak_kv_use"] = float(replicas["peak_blocks"][mine].max()) / facts["kv_blocks"]
+    if up:
+        row["busy_prefill"] = total["busy_prefill"] / up
+        row["busy_decode"] = total["busy_decode"] / up
+    if facts.get("dollars_per_gpu_hour") is not None:
+        row["dollars"] = facts["dollars_per_gpu_hour"] * gpu_hours
+    joules = _joules(total, gpus, facts.get("power"))
+    if joules is not None:
+        row["joules"] = joules
+    return row
+
+
+def _joules(
+    total: Mapping[str, int], gpus: int, power: Mapping[str, float | None] | None
+) -> float | None:
+    """Energy of a pool's GPUs: busy and idle time at their mean draw; None where one is unknown.
+
+    Iterations that mix prefill and decode count as prefill.
+    """
+    watts = [(power or {}).get(k) for k in ("busy_prefill_w", "busy_decode_w", "idle_w")]
+    busy = total["busy_prefill"], total["busy_decode"]
+    times = (*busy, total["up_ticks"] - sum(busy))
+    if any(w is None for w in watts):
+        return None
+    return gpus * sum(w * t for w, t in zip(watts, times, strict=True) if w is not None) / 1e12
+
+
+def cluster_metrics(
+    rows: list[dict[str, Any]],
+    totals: Mapping[str, int],
+    output_throughput: float | None,
+    *,
+    caching: bool,
+) -> dict[str, float]:
+    """Metrics of the whole cluster from its pools' rows."""
+    found = {"gpus": float(sum(row["gpus"] for row in rows))}
+    prefilled = sum(row["prefill_tokens"] for row in rows)
+    if caching and totals["hit_tokens"] + prefilled:
+        found["prefix_hit_ratio"] = totals["hit_tokens"] / (totals["hit_tokens"] + prefilled)
+    for name, weight in (
+        ("mean_batch", "iterations"),
+        ("mean_kv_use", "iterations"),
+        ("busy_prefill", "gpu_hours"),
+        ("busy_decode", "gpu_hours"),
+    ):
+        have = [row for row in rows if name in row and row[weight]]
+        if have:
+            total = sum(row[weight] for row in have)
+            found[name] = sum(row[name] * row[weight] for row in have) / total
+    peaks = [row["peak_kv_use"] for row in rows if "peak_kv_use" in row]
+    if peaks:
+        found["peak_kv_use"] = max(peaks)
+    for name in ("dollars", "joules"):
+        if all(name in row for row in rows):
+            found[name] = sum(row[name] for row in rows)
+    if output_throughput is not None and found["gpus"]:
+        found["tokens_per_s_per_gpu"] = output_throughput / found["gpus"]
+    return found
+
+
+def violations(requests: Columns, replicas: Columns, totals: Mapping[str, int]) -> list[str]:
+    """Conservation laws that the run broke; a healthy run gives none."""
+    state, output = requests["state"], requests["output"]
+    arrival, first, finish = requests["arrival"], requests["first"], requests["finish"]
+    done = state == DONE
+    busy = replicas["busy_prefill"] + replicas["busy_decode"]
+    laws = (
+        ("completed requests with tokens missing", done & (requests["generated"] != output)),
+        ("tokens before the request's arrival", (first >= 0) & (first < arrival)),
+        ("last tokens before the first", done & (finish < first)),
+        ("requests admitted before they arrived", _before(requests["scheduled"], arrival)),
+        ("first tokens before admission", done & (first < requests["scheduled"])),
+        ("replicas busy for longer than they were up", busy > replicas["up_ticks"]),
+    )
+    found = [f"{int(bad.sum())} {law}" for law, bad in laws if np.any(bad)]
+    for name, code in (("done", DONE), ("refused", REFUSED), ("cancelled", CANCELLED)):
+        count = int((state == code).sum())
+        if count != totals[name]:
+            found.append(f"{count} requests are {name}, the total says {totals[name]}")
+    return found
+
+
+def _before(times: np.ndarray, arrival: np.ndarray) -> np.ndarray:
+    return (times >= 0) & (times < arrival)
+
+
+def _where(mask: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+    return np.where(mask, ticks / TICKS_PER_MS, np.nan)

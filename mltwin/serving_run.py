@@ -1,0 +1,243 @@
+"""Lowering a serving scenario to the kernel's input, and running it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.serving.hooks import HOOKS, STABILITIES, STATIC
+from mltwin.models.serving.tables import ServingInput
+from mltwin.policies.declare import Policy, Sizes
+from mltwin.policies.registry import resolve
+from mltwin.sim.errors import InputError
+from mltwin.sim.ticks import ticks
+from mltwin.workloads.table import Trace
+
+from .serving import ServingScenario
+from .serving_cluster import Cluster, make_cluster
+from .serving_result import ServingResult
+from .serving_workload import deadlines, make_trace, predictions, tenant_weights
+
+DEFAULT_BLOCK_TOKENS = 16
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A scenario as the kernel takes it.
+
+    `policies` names the policy at each hook that the kernel has to ask (hooks left to their
+    built-in default are not in it).
+    """
+
+    input: ServingInput
+    policies: dict[str, Policy]
+    trace: Trace
+    facts: dict[str, Any]
+    notes: list[str]
+
+
+def run_serving(
+    scenario: ServingScenario,
+    seed: int,
+    *,
+    log: bool = False,
+    batches: bool = False,
+    check: bool = False,
+    reference: bool = False,
+    until_s: float | None = None,
+    progress: Progress | None = None,
+) -> ServingResult:
+    """See `ServingScenario.simulate`."""
+    lowered = lower(scenario, seed)
+    if reference:
+        outcome = _run_reference(lowered, check, log)
+    else:
+        from mltwin.models.serving.simulate import simulate
+
+        compiled = {hook: policy.compiled() for hook, policy in lowered.policies.items()}
+        outcome = simulate(
+            lowered.input,
+            compiled,
+            log=log,
+            batches=batches,
+            until=None if until_s is None else int(ticks(until_s)),
+            check=check,
+            progress=_in_seconds(progress),
+        )
+    return ServingResult.of(outcome, lowered.trace, lowered.facts, lowered.notes)
+
+
+def lower(scenario: ServingScenario, seed: int) -> Lowered:
+    """The kernel's input, the policies, and the trace of a scenario.
+
+    Raises InputError whose place is the dotted path of the field that is wrong.
+    """
+    trace = make_trace(scenario, seed)
+    block_tokens, caching, notes = _blocks(scenario, trace)
+    longest = int((trace.prompt.astype(np.int64) + trace.output).max())
+    cluster = make_cluster(scenario, block_tokens, longest)
+    _check_lengths(trace, cluster, block_tokens, notes)
+    chosen = choose_policies(scenario)
+    made = _input(scenario, seed, trace, cluster, block_tokens, caching, chosen)
+    facts = {
+        "pools": cluster.facts,
+        "pool_of": cluster.pool_of.tolist(),
+        "tenants": list(trace.tenants),
+        "limits_ms": _limits(scenario),
+        "block_tokens": block_tokens,
+        "prefix_caching": caching,
+        "trace": trace.name,
+        "sources": _sources(chosen),
+    }
+    asked = {hook: policy for hook, (policy, _) in chosen.items() if not _built_in(hook, policy)}
+    return Lowered(made, asked, trace, facts, [*notes, *cluster.notes])
+
+
+def choose_policies(scenario: ServingScenario) -> dict[str, tuple[Policy, np.ndarray]]:
+    """The policy and its parameters at each hook.
+
+    Raises InputError: no such policy or parameter, a file that does not load.
+    """
+    chosen = {}
+    for hook in HOOKS:
+        spec = getattr(scenario.policy, hook)
+        name = spec if isinstance(spec, str) else spec.get("name", "")
+        file, colon, function = name.partition(":")
+        if colon and file.endswith(".py"):
+            name = f"{scenario.resolve_path(file)}:{function}"
+            spec = name if isinstance(spec, str) else {**spec, "name": name}
+        chosen[hook] = resolve(spec, hook)
+    return chosen
+
+
+def _built_in(hook: str, policy: Policy) -> bool:
+    """Whether the kernel does this by itself, without asking a policy."""
+    return (hook, policy.name) in {("evict", "lru"), ("scale", "none")}
+
+
+def _blocks(scenario: ServingScenario, trace: Trace) -> tuple[int, bool, list[str]]:
+    """Tokens of a KV block, whether prefixes are cached, and what to note about it."""
+    if not scenario.prefix_caching:
+        notes = []
+        if trace.block_tokens:
+            notes.append(
+                f"the trace {trace.name} has prefix blocks, prefix_caching is off: none is reused"
+            )
+        return scenario.block_tokens or DEFAULT_BLOCK_TOKENS, False, notes
+    if not trace.block_tokens:
+        raise InputError(
+            f"the trace {trace.name} has no prefix blocks",
+            where="prefix_caching",
+            mend="choose a trace with block ids (Mooncake's have) or turn it off",
+        )
+    if scenario.block_tokens not in (None, trace.block_tokens):
+        raise InputError(
+            f"{scenario.block_tokens} is not the trace's {trace.block_tokens}",
+            where="block_tokens",
+            mend="leave it out: prefix ids stand for whole blocks of the trace",
+        )
+    return trace.block_tokens, True, []
+
+
+def _check_lengths(trace: Trace, cluster: Cluster, block_tokens: int, notes: list[str]) -> None:
+    """Note how many requests no replica can hold."""
+    room = max(fact["kv_tokens"] for fact in cluster.facts)
+    need = trace.prompt.astype(np.int64) + trace.output + 1
+    too_long = int((-(-need // block_tokens) * block_tokens > room).sum())
+    if too_long == len(trace):
+        raise InputError(
+            f"all {too_long} requests are longer than the {room} KV tokens of a replica",
+            where="cluster",
+            mend="use more GPUs a replica (tp) or a smaller model",
+        )
+    if too_long:
+        notes.append(f"{too_long} requests are longer than a replica's {room} KV tokens: refused")
+
+
+def _input(
+    scenario: ServingScenario,
+    seed: int,
+    trace: Trace,
+    cluster: Cluster,
+    block_tokens: int,
+    caching: bool,
+    chosen: dict[str, tuple[Policy, np.ndarray]],
+) -> ServingInput:
+    workload, network, control = scenario.workload, scenario.network, scenario.control
+    priority = chosen["priority"][0]
+    scaling = chosen["scale"][0].name != "none"
+    sizes = Sizes(
+        requests=len(trace),
+        tenants=len(trace.tenants),
+        sessions=int(trace.session.max(initial=-1)) + 1,
+        replicas=len(cluster.pool_of),
+    )
+    copied = ["arrival", "prompt", "output", "tenant", "session", "priority"]
+    copied += ["timeout", "after", "delay"]
+    if caching:
+        copied += ["block_start", "block_count", "block_ids"]
+    return ServingInput(
+        # Copies, because a trace's columns are read-only and a World takes writable tables only.
+        **{name: getattr(trace, name).copy() for name in copied},
+        predicted=predictions(scenario, trace, seed).copy(),
+        kinds=cluster.kinds,
+        kind_of=cluster.pool_of,
+        role_of=cluster.role_of,
+        pool_of=cluster.pool_of,
+        nic_of=cluster.nic_of,
+        up=cluster.up,
+        deadline=deadlines(scenario, trace),
+        tenant_weights=tenant_weights(workload, trace),
+        block_tokens=block_tokens,
+        prefix_caching=caching,
+        nic_bytes_per_s=np.full(int(cluster.nic_of.max()) + 1, network.bandwidth_gbps * 1e9 / 8),
+        latency=int(ticks(network.latency_us / 1e6)),
+        kv_bytes_per_token=cluster.kv_bytes_per_token,
+        concurrency=workload.concurrency or 0,
+        think=int(ticks(workload.think_s)),
+        control=cluster.control,
+        scale_every=int(ticks(control.scale_interval_s)) if scaling else 0,
+        snapshot_every=int(ticks(control.snapshot_s)),
+        seed=seed,
+        stability=STABILITIES.get(priority.stability, STATIC),
+        live_view=any(policy.live for policy, _ in chosen.values()),
+        default_evict=_built_in("evict", chosen["evict"][0]),
+        params={hook: params for hook, (_, params) in chosen.items()},
+        memory={hook: policy.memory_size(sizes) for hook, (policy, _) in chosen.items()},
+    )
+
+
+def _limits(scenario: ServingScenario) -> dict[str, float]:
+    limits = {
+        "ttft": scenario.slo.ttft_ms,
+        "tpot": scenario.slo.tpot_ms,
+        "e2e": scenario.slo.e2e_ms,
+    }
+    return {name: value for name, value in limits.items() if value is not None}
+
+
+def _sources(chosen: dict[str, tuple[Policy, np.ndarray]]) -> dict[str, str]:
+    """Hashes of the users' policy files: a run depends on them as on our own code."""
+    found = {}
+    for hook, (policy, _) in chosen.items():
+        file = Path(policy.location.rpartition(":")[0])
+        if file.is_file() and not policy.function.__module__.startswith("mltwin."):
+            found[f"policy.{hook}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def _run_reference(lowered: Lowered, check: bool, log: bool) -> Any:
+    from mltwin.models.serving.reference import simulate
+
+    functions = {hook: policy.function for hook, policy in lowered.policies.items()}
+    return simulate(lowered.input, functions, check=check, log=log)
+
+
+def _in_seconds(progress: Progress | None) -> Callable[[float, int], None] | None:
+    if progress is None:
+        return None
+    return lambda share, now: progress(share, now / 1e12)

@@ -1,0 +1,177 @@
+"""From the `workload` section of a serving scenario to a trace and what policies know of it."""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mltwin.sim.errors import InputError
+from mltwin.sim.rng_arrays import PREDICTION, normals
+from mltwin.sim.ticks import NEVER, ticks
+from mltwin.workloads.table import Trace
+from mltwin.workloads.transforms import head, repeat, scale_rate, window, with_arrivals
+
+from .fields import close_to, placed
+from .serving import ServingScenario, Workload
+
+# Traces as opened, before transforms: a comparison opens the same one many times.
+_KEPT = 4
+_opened: OrderedDict[str, Trace] = OrderedDict()
+_lock = threading.Lock()
+
+
+def make_trace(scenario: ServingScenario, seed: int) -> Trace:
+    """The requests of a scenario: opened or drawn, cut, repeated, re-timed.
+
+    Raises InputError whose place begins with `workload`.
+    """
+    workload = scenario.workload
+    trace = _open(scenario, seed)
+    if workload.window_s is not None:
+        trace = window(trace, *workload.window_s)
+    if not len(trace):
+        raise InputError(
+            "has no requests", where="workload.trace", mend="choose another trace or window_s"
+        )
+    if workload.requests is not None:
+        trace = _so_many(trace, workload.requests)
+    trace = _retimed(trace, workload, seed)
+    if workload.timeout_s is not None:
+        trace = trace.changed(timeout=np.full(len(trace), ticks(workload.timeout_s)))
+    return trace
+
+
+def predictions(scenario: ServingScenario, trace: Trace, seed: int) -> np.ndarray:
+    """int32 output tokens of each request as policies know them.
+
+    `noisy` multiplies the truth by a log-normal error of median 1, keyed by request; `mean` is
+    the mean of the trace for all.
+    """
+    workload = scenario.workload
+    if workload.prediction == "oracle":
+        return trace.output
+    if workload.prediction == "mean":
+        guess = np.full(len(trace), np.rint(trace.output.mean()))
+    else:
+        error = normals(seed, PREDICTION, np.arange(len(trace)))
+        guess = np.rint(trace.output * np.exp(workload.prediction_sigma * error))
+    return np.clip(guess, 1, 1 << 24).astype(np.int32)
+
+
+def deadlines(scenario: ServingScenario, trace: Trace) -> np.ndarray:
+    """int64 ticks of each request's deadline; empty where there are none.
+
+    Requests whose arrival is not known beforehand (closed loops, later turns) have none.
+    """
+    limit_s = scenario.workload.deadline_s
+    if limit_s is None and scenario.slo.ttft_ms is not None:
+        limit_s = scenario.slo.ttft_ms / 1000
+    if limit_s is None or scenario.workload.concurrency is not None:
+        return np.zeros(0, np.int64)
+    known = trace.after < 0
+    return np.where(known, trace.arrival + ticks(limit_s), NEVER)
+
+
+def tenant_weights(workload: Workload, trace: Trace) -> np.ndarray:
+    """float64 weight of each tenant of the trace."""
+    for name in workload.tenants:
+        if name not in trace.tenants:
+            raise InputError(
+                f"the trace has no tenant {name!r}",
+                where=f"workload.tenants.{name}",
+                mend=close_to(name, trace.tenants),
+            )
+    return np.array([workload.tenants.get(name, 1.0) for name in trace.tenants])
+
+
+def _open(scenario: ServingScenario, seed: int) -> Trace:
+    workload = scenario.workload
+    source = workload.trace
+    try:
+        if isinstance(source, Mapping):
+            from mltwin.workloads.synthetic import synthesize
+
+            return _remembered({"spec": source, "seed": seed}, lambda: synthesize(source, seed))
+        return _open_named(scenario, source, seed)
+    except InputError as error:
+        raise placed(error, "workload.trace") from None
+
+
+def _open_named(scenario: ServingScenario, source: str, seed: int) -> Trace:
+    from mltwin.workloads.catalogue import open_trace
+
+    workload = scenario.workload
+    options: dict[str, Any] = dict(workload.options)
+    if workload.columns is not None:
+        options["columns"] = workload.columns
+    if workload.sort:
+        options["sort"] = True
+    if workload.on_error != "fail":
+        options["on_error"] = workload.on_error
+    if workload.format != "auto":
+        options["format"] = workload.format
+    path = scenario.resolve_path(source)
+    name = str(path) if path.exists() else source
+    key = {
+        "name": name,
+        "options": options,
+        "stamp": _stamp(path),
+        "seed": seed,
+        "data": os.environ.get("MLTWIN_DATA", ""),
+    }
+    return _remembered(key, lambda: open_trace(name, seed=seed, **options))
+
+
+def _stamp(path: Path) -> list[int]:
+    """What tells that a file has changed."""
+    try:
+        info = path.stat()
+    except OSError:
+        return []
+    return [info.st_mtime_ns, info.st_size]
+
+
+def _remembered(key: Mapping[str, Any], make: Any) -> Trace:
+    text = json.dumps(key, sort_keys=True, default=str)
+    with _lock:
+        if text not in _opened:
+            _opened[text] = make()
+            while len(_opened) > _KEPT:
+                _opened.popitem(last=False)
+        _opened.move_to_end(text)
+        return _opened[text]
+
+
+def _so_many(trace: Trace, count: int) -> Trace:
+    times = -(-count // len(trace))
+    return head(repeat(trace, times) if times > 1 else trace, count)
+
+
+def _retimed(trace: Trace, workload: Workload, seed: int) -> Trace:
+    if workload.arrivals != "trace":
+        rate = workload.rate or (trace.span_s and (len(trace) - 1) / trace.span_s)
+        if not rate:
+            raise InputError(
+                "the trace has no rate of its own", where="workload.rate", mend="give a rate"
+            )
+        spec = {"process": workload.arrivals, "rate_per_s": rate}
+        if workload.arrivals == "gamma":
+            spec["burstiness"] = workload.burstiness
+        return with_arrivals(trace, spec, seed)
+    if workload.rate_scale is not None:
+        return scale_rate(trace, workload.rate_scale)
+    if workload.rate is not None:
+        if trace.span_s <= 0:
+            raise InputError(
+                "the trace has no rate to scale",
+                where="workload.rate",
+                mend="set workload.arrivals = 'poisson'",
+            )
+        own = (len(trace) - 1) / trace.span_s
+        return scale_rate(trace, workload.rate / own)
+    return trace

@@ -1,0 +1,189 @@
+"""Iteration time as small integer tables that a compiled kernel can read.
+
+    t = a + b tok + (c + d tok) ctx + e nseq + f work      [ticks]
+
+with (a, b, c, d) of the cell that (tok, ctx) falls in. Integers make replay bit-exact, and time
+is linear in the context sum within a cell, so a kernel may skip identical iterations in closed
+form.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mltwin.sim.errors import InputError
+from mltwin.sim.ticks import ticks
+
+LAST_KNOT = 2**60
+MAX_CONTEXT_SUM = 2**31
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class IterationTable:
+    """Time of one iteration over (tok, ctx, nseq, work).
+
+    Attributes:
+        token_row: int32[max_tokens + 1], the row of each token count.
+        context_knots: int64[columns + 1], first 0, last 2**60; column j holds ctx from knot j up
+            to but without knot j + 1.
+        cells: int64[rows * columns, 4] of (a, b, c, d), row major.
+        per_sequence: e, ticks a sequence of the batch.
+        per_work: f, ticks a unit of prefill work (a query-key pair).
+
+    tok counts all tokens of the iteration, decode and prefill; ctx is the sum over decoding
+    requests of their KV length with the token being made; nseq the sequences of the batch; work
+    the sum over prefill chunks of chunk * kv_before + chunk * (chunk + 1) // 2.
+    """
+
+    token_row: npt.NDArray[np.int32]
+    context_knots: Ints
+    cells: Ints
+    per_sequence: int
+    per_work: int
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def max_tokens(self) -> int:
+        return len(self.token_row) - 1
+
+    @property
+    def columns(self) -> int:
+        return len(self.context_knots) - 1
+
+    @property
+    def rows(self) -> int:
+        return len(self.cells) // self.columns
+
+    def evaluate(
+        self,
+        tok: npt.ArrayLike,
+        ctx: npt.ArrayLike,
+        nseq: npt.ArrayLike = 0,
+        work: npt.ArrayLike = 0,
+    ) -> Ints:
+        """Ticks of iterations, element by element, all in int64.
+
+        Raises:
+            ValueError: tok outside 0..max_tokens or a negative argument.
+        """
+        tok, ctx, nseq, work = np.broadcast_arrays(
+            *(np.asarray(v, dtype=np.int64) for v in (tok, ctx, nseq, work))
+        )
+        if any(np.any(v < 0) for v in (tok, ctx, nseq, work)) or np.any(tok > self.max_tokens):
+            raise ValueError(f"tok must be 0..{self.max_tokens}, the others not negative")
+        row = self.token_row[tok]
+        column = np.searchsorted(self.context_knots, ctx, side="right") - 1
+        a, b, c, d = np.moveaxis(self.cells[row * self.columns + column], -1, 0)
+        return a + b * tok + (c + d * tok) * ctx + self.per_sequence * nseq + self.per_work * work
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "cells",
+            "token_row": self.token_row.tolist(),
+            "context_knots": self.context_knots.tolist(),
+            "cells": self.cells.tolist(),
+            "per_sequence": self.per_sequence,
+            "per_work": self.per_work,
+        }
+
+
+def linear_table(
+    max_tokens: int,
+    *,
+    constant_s: float,
+    per_token_s: float = 0.0,
+    per_context_s: float = 0.0,
+    per_sequence_s: float = 0.0,
+    per_work_s: float = 0.0,
+) -> IterationTable:
+    """time = constant + per_token tok + per_context ctx + per_sequence nseq + per_work work."""
+    cells = [ticks(float(v)) for v in (constant_s, per_token_s, per_context_s)] + [0]
+    return IterationTable(
+        token_row=np.zeros(max_tokens + 1, np.int32),
+        context_knots=np.array([0, LAST_KNOT], np.int64),
+        cells=np.array([cells], np.int64),
+        per_sequence=ticks(float(per_sequence_s)),
+        per_work=ticks(float(per_work_s)),
+    )
+
+
+def table_from_dict(data: dict[str, Any], *, where: str | None = None) -> IterationTable:
+    """The inverse of :meth:`IterationTable.to_dict`.
+
+    Raises:
+        InputError: a part is missing or malformed.
+    """
+    try:
+        return IterationTable(
+            token_row=np.asarray(data["token_row"], dtype=np.int32),
+            context_knots=np.asarray(data["context_knots"], dtype=np.int64),
+            cells=np.asarray(data["cells"], dtype=np.int64).reshape(-1, 4),
+            per_sequence=int(data["per_sequence"]),
+            per_work=int(data["per_work"]),
+        )
+    except KeyError as error:
+        raise InputError(f"iteration table lacks {error}", where=where) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"malformed iteration table ({error})", where=where) from None
+
+
+def save_table(table: IterationTable, path: str | Path) -> None:
+    """Writes the table as JSON."""
+    Path(path).write_text(json.dumps(table.to_dict()) + "\n", encoding="utf-8")
+
+
+def _check(table: IterationTable) -> None:
+    """Raises InputError where a kernel that trusts the table could misbehave."""
+    knots, row = table.context_knots, table.token_row
+    if row.ndim != 1 or len(row) < 2 or row.dtype != np.int32:
+        raise InputError("token_row must be int32 of max_tokens + 1 >= 2 entries")
+    if knots.ndim != 1 or len(knots) < 2 or knots[0] != 0 or knots[-1] != LAST_KNOT:
+        raise InputError("context_knots must run from 0 to 2**60")
+    if np.any(np.diff(knots) <= 0):
+        raise InputError("context_knots must increase")
+    if table.cells.ndim != 2 or table.cells.shape[1] != 4 or len(table.cells) % table.columns:
+        raise InputError("cells must be (rows * columns, 4)")
+    if row.min() < 0 or row.max() >= table.rows:
+        raise InputError(f"token_row must name rows 0..{table.rows - 1}")
+    _check_range(table)
+
+
+def _check_range(table: IterationTable) -> None:
+    """At least one tick for every batch of a sequence or more, and no int64 overflow.
+
+    A cell is linear in ctx for each tok and linear in tok for each ctx, so its corners bound it.
+    """
+    if table.per_work < 0:
+        raise InputError(f"per_work is {table.per_work}", mend="it must not be negative")
+    largest_fixed = table.max_tokens * abs(table.per_sequence) + abs(table.per_work) * (
+        table.max_tokens * MAX_CONTEXT_SUM
+    )
+    changes = np.flatnonzero(np.diff(table.token_row)) + 1
+    starts = np.concatenate(([0], changes))
+    ends = np.concatenate((changes - 1, [table.max_tokens]))
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        row = int(table.token_row[start])
+        for column in range(table.columns):
+            a, b, c, d = (int(v) for v in table.cells[row * table.columns + column])
+            low = int(table.context_knots[column])
+            high = min(int(table.context_knots[column + 1]) - 1, MAX_CONTEXT_SUM)
+            for tok in (max(start, 1), max(end, 1)):
+                for ctx in (low, max(low, high)):
+                    largest = abs(a) + abs(b) * tok + (abs(c) + abs(d) * tok) * ctx
+                    if largest + largest_fixed >= 2**63:
+                        raise InputError(f"iteration time overflows at tok={tok}, ctx={ctx}")
+                    sequences = 1 if table.per_sequence >= 0 else tok
+                    time = a + b * tok + (c + d * tok) * ctx + table.per_sequence * sequences
+                    if time < 1 and low <= MAX_CONTEXT_SUM:
+                        raise InputError(
+                            f"iteration time is {time} ticks at tok={tok}, ctx={ctx}",
+                            mend="every iteration must take at least one tick",
+                        )

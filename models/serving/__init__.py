@@ -1,0 +1,138 @@
+"""LLM serving: replicas that batch requests iteration by iteration, and the network between them.
+
+What is modelled
+----------------
+Requests arrive (open loop, closed loop at fixed concurrency, or turn by turn in sessions), are
+admitted, routed to a replica, wait, are prefilled, decoded token by token in a continuously
+re-formed batch, perhaps moved from a prefill to a decode replica over shared links, perhaps
+pre-empted, cancelled or struck by a failure, and finish. KV memory is paged, reference counted and
+may cache prefixes. Every decision is a hook (`hooks`) that a policy fills.
+
+What is not modelled
+--------------------
+Token values (no early stop other than the trace's output length), speculative decoding, padding of
+static batches, host scheduling that overlaps the running iteration, per-rank imbalance inside a
+replica (it belongs to the iteration-time table), packet-level network effects, and the cost of
+prefix hashing. Sliding windows shrink attention time in the table but not the KV blocks held.
+
+Order of events
+---------------
+Time is int64 ticks of 1 ps. Events are totally ordered by (time, rank, entity); never by insertion.
+
+===== ================ ==========================================================================
+rank  event            entity and order among equals
+===== ================ ==========================================================================
+0     control          scripted events in table order; then replica ready by replica; then scale;
+                       then snapshot of the stale view
+1     cancel           request id
+2     arrival          request id
+3     hand-over        destination replica; first in, first out within one
+4     transfer end     ingress link; then request id
+5     iteration end    replica (commit, then plan)
+6     iteration start  replica (plan)
+===== ================ ==========================================================================
+
+A cause with rank >= 5 never has an effect on another replica at its own instant: hand-overs and
+released arrivals are at least one tick later. That is what lets identical iterations be skipped
+without changing a single bit.
+
+The rules, in the order in which a request meets them
+-----------------------------------------------------
+*Arrival.* `arrived`: the tenant's counters rise. `admit` may refuse. If no replica that is up has
+the prefill role the request is parked, else `route` names one. A request whose
+prompt + output + 1 tokens need more blocks than that replica has is refused as too long. Otherwise
+it is queued: `priority` (event ENQUEUE) gives its key; the waiting queue is ordered by (key, id).
+
+*Blocks.* A request with kv tokens in memory holds ceil(kv / B) blocks, B = block tokens. available
+= free + evictable. `take(n)` uses free blocks first, then evicts. Under reserve = PROMPT a waiting
+request takes the blocks of all `need` tokens when admitted, under FULL those of prompt + output
+(and never more; also where it arrives by transfer), under CHUNK those of its first chunk. `need` =
+prompt + tokens generated so far. The peak of blocks held is noted at the end of each plan.
+
+*Prefix cache.* The longest run of leading block ids resident on the replica, at most
+(need - 1) // B blocks, is a hit: those blocks are pinned (one reference each) and not computed.
+When a prefill completes, ids up to need // B become shared: an id already resident is pinned and
+the private copy freed, else the private block becomes the resident one. When a request finishes,
+ids up to (prompt + output - 1) // B are shared likewise (its last token has no KV); so are those of
+a request that joins after a transfer, up to need // B. Releasing walks
+the shared blocks from the tail to the head; a block without references becomes evictable, most
+recent last. The eviction order is LRU (least recently released first), or the `evict` hook's score,
+smallest first, ties by the order of release.
+
+*Plan (rank 5, 6)* of replica r, which is up or draining:
+
+1. Transfers that have arrived join the decode set in order of arrival; one that was cancelled
+   meanwhile gives its blocks back instead.
+2. Waiting keys are recomputed (`priority`, event REKEY) if the policy is EVERY_ITERATION, or
+   ON_EVENT and something was queued, joined, finished or pre-empted here since the last time.
+3. Mixed engines (`mixed` = 1):
+   a. Decode needs one block for every decoding request with kv % B == 0. The partial prefill, if
+      any, gets chunk = min(need - kv, max_tokens - decoding) and needs
+      ceil((kv + chunk) / B) - blocks held (0 unless reserve = CHUNK). While the sum exceeds what is
+      available the decoding or partial request with the largest (`preempt` score, id) is
+      pre-empted, and the needs are counted again. Then the blocks are taken.
+   b. Unless something was pre-empted and the batch is not empty, waiting requests are admitted from
+      the head of the queue (below).
+   Split engines (`mixed` = 0): waiting requests are admitted first (static engines: only when
+   nothing decodes; engines with `wait_iterations` = w: only when nothing decodes, or requests wait
+   and w decode iterations have passed since the count was last reset, which it is then and by every
+   prefill iteration). If any prefill was admitted the iteration is prefill only, otherwise it is
+   decode only and step 3a applies to it; if that leaves nothing to decode, admission is tried
+   again, and so on. Split engines never chunk.
+4. An iteration of tok tokens, ctx = sum over decoding requests of kv + 1, nseq sequences that get
+   tokens and
+   work = sum over chunks of chunk * kv_before + chunk * (chunk + 1) / 2 takes
+   t = a + b tok + (c + d tok) ctx + e nseq + f work ticks, cell (a, b, c, d) by tok and ctx, plus
+   the swap copies of this plan. With tok = 0 the replica is idle.
+
+*Admission from the head*, repeated while the head fits: decoding + new + transfers in flight to
+this replica < max_batch, the token budget is > 0 (mixed: max_tokens - tokens so far; split: the
+same, decode tokens not counted), and (availability always less the watermark unless the replica
+holds no request at all):
+
+- WAITING: hit blocks h; blocks to take n as `reserve` says, less h; n <= available - (hit blocks
+  without references). Engines that don't chunk also need need - h B <= budget unless nothing else
+  is scheduled in this iteration. `peak` engines (LightLLM) also need the largest future token use
+  to fit. chunk = min(need - h B, budget). A prefill that ends in this iteration is *new*, one that
+  does not becomes the *partial*.
+- SWAPPED: kv // B + 1 <= available. It joins the decode set at once, kv tokens are copied in.
+- REMOTE (its KV is at the source replica): need // B + 1 - h <= available - unreferenced hits.
+  Takes ceil(need / B) - h blocks, leaves the queue and the flow of (need - h B) tokens starts; it
+  uses no tokens of the budget. Without anything to move it has arrived at once.
+
+*Commit (rank 5)*: every decoding request of a decode or mixed iteration gains a token; those
+complete finish in id order; then the new prefills, in order of admission, gain their next token
+(the first sets `first`), share their blocks, and finish, are placed, or decode here. Placing: if
+some other up replica has the decode role, `place_decode` names a replica; another than the source
+(on which the request must fit, else it stays) starts a hand-over that arrives max(1, latency) ticks
+later, where the request is queued as REMOTE with a new key. Last, cancellations that came during
+the iteration take effect, in the order in which they came.
+
+*Pre-emption.* Recompute: blocks released, kv = 0, need = prompt + generated, back to the queue with
+its key. Swap (decoding requests only, if the host has room for its blocks): blocks released, kv
+kept, SWAPPED. A copy of kv tokens adds kv * swap_ticks to the iteration, out and in alike.
+
+*Transfers.* Max-min fair over the source's egress and the destination's ingress link, in whole
+units per tick. The end frees the source's blocks and marks the request as arrived at the
+destination, which joins it at its next plan. Source and destination are woken.
+
+*Cancel.* Waiting (also SWAPPED, REMOTE, parked): leaves at once. In the batch: at the end of the
+iteration that runs. In hand-over or transfer: when that ends.
+
+*Token gaps.* Each output token but a request's first counts one gap, the time since its previous
+token, in a histogram with 64 bins an octave (`outcome.gap_bin`).
+
+*Waking.* An idle replica plans at the same instant (rank 6). A busy one is left alone unless it is
+in a skip of identical iterations that the news could change: then it plans at the first iteration
+end at or after the instant.
+
+*Failure.* The iteration that runs is lost, as is all KV on the replica, its cache too. Every
+request that is there, on its way there or whose KV is there is routed again in id order (attempts
++ 1, need = prompt + generated; one whose client has given up meanwhile is cancelled instead). Flows
+from and to it end.
+
+Sources: continuous batching: Yu et al., "Orca", OSDI 2022; paged KV: Kwon et al.,
+"PagedAttention", SOSP 2023; chunked prefill: Agrawal et al., "Sarathi-Serve", OSDI 2024;
+disaggregation: Zhong et al., "DistServe", OSDI 2024 and Patel et al., "Splitwise", ISCA 2024;
+max-min fairness by progressive filling: Bertsekas and Gallager, "Data Networks", section 6.5.2.
+"""

@@ -1,0 +1,346 @@
+"""Paged KV blocks of a replica, and the prefix cache among them.
+
+blocks = free + evictable + pinned + private. Evictable and pinned blocks are *resident*: known by
+their block id, held in slots. A private block belongs to one request and has no identity.
+
+Residency is kept twice: a bit per replica for each block id (`holders`, read by routing and
+matching) and a hash map from block id to slot per replica, sized to its capacity.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mltwin.sim.jit import handler
+
+from .queues import ERROR_SCORE, fail_request
+
+NOWHERE = -1
+
+
+@handler
+def blocks_for(S: Any, tokens: int) -> int:
+    """Blocks that hold so many tokens."""
+    b = S.par[0].block_tokens
+    return (tokens + b - 1) // b
+
+
+@handler
+def is_resident(S: Any, r: int, block: int) -> bool:
+    word = S.holders[block * S.par[0].words + (r >> 6)]
+    return (word >> np.uint64(r & 63)) & np.uint64(1) != np.uint64(0)
+
+
+@handler
+def _mark_resident(S: Any, r: int, block: int, resident: bool) -> None:
+    place = block * S.par[0].words + (r >> 6)
+    bit = np.uint64(1) << np.uint64(r & 63)
+    if resident:
+        S.holders[place] = S.holders[place] | bit
+    else:
+        S.holders[place] = S.holders[place] & ~bit
+
+
+@handler
+def _bucket(S: Any, block: int) -> int:
+    return ((np.int64(block) * 2654435761) & 0xFFFFFFFF) >> S.par[0].map_shift
+
+
+@handler
+def _find_slot(S: Any, r: int, block: int) -> int:
+    """Slot of a resident block."""
+    p = S.par[0]
+    start = r * p.map_slots
+    place = _bucket(S, block)
+    while S.map_block[start + place] != block:
+        place = (place + 1) & (p.map_slots - 1)
+    return np.int64(S.map_slot[start + place])
+
+
+@handler
+def _map_add(S: Any, r: int, block: int, slot: int) -> None:
+    p = S.par[0]
+    start = r * p.map_slots
+    place = _bucket(S, block)
+    while S.map_block[start + place] >= 0:
+        place = (place + 1) & (p.map_slots - 1)
+    S.map_block[start + place] = block
+    S.map_slot[start + place] = slot
+
+
+@handler
+def _map_remove(S: Any, r: int, block: int) -> None:
+    """Linear probing without tombstones: later entries move up (Knuth, TAOCP 6.4, algorithm R)."""
+    p = S.par[0]
+    start = r * p.map_slots
+    mask = p.map_slots - 1
+    hole = _bucket(S, block)
+    while S.map_block[start + hole] != block:
+        hole = (hole + 1) & mask
+    place = hole
+    while True:
+        place = (place + 1) & mask
+        other = np.int64(S.map_block[start + place])
+        if other < 0:
+            break
+        if ((place - _bucket(S, other)) & mask) >= ((place - hole) & mask):
+            S.map_block[start + hole] = other
+            S.map_slot[start + hole] = S.map_slot[start + place]
+            hole = place
+    S.map_block[start + hole] = NOWHERE
+
+
+@handler
+def _make_evictable(S: Any, r: int, slot: int, i: int, depth: int, now: int) -> None:
+    x = S.rep[r]
+    x.evictable += 1
+    if S.par[0].default_evict:
+        start = r * S.par[0].block_stride
+        S.slots[start + slot].previous = x.lru_tail
+        S.slots[start + slot].next = NOWHERE
+        if x.lru_tail >= 0:
+            S.slots[start + x.lru_tail].next = slot
+        else:
+            x.lru_head = slot
+        x.lru_tail = slot
+    else:
+        _score_push(S, r, slot, i, depth, now)
+
+
+@handler
+def _stop_evictable(S: Any, r: int, slot: int) -> None:
+    x = S.rep[r]
+    x.evictable -= 1
+    if S.par[0].default_evict:
+        start = r * S.par[0].block_stride
+        a = np.int64(S.slots[start + slot].previous)
+        b = np.int64(S.slots[start + slot].next)
+        if a >= 0:
+            S.slots[start + a].next = b
+        else:
+            x.lru_head = b
+        if b >= 0:
+            S.slots[start + b].previous = a
+        else:
+            x.lru_tail = a
+    else:
+        _score_remove(S, r, slot)
+
+
+@handler
+def _score_push(S: Any, r: int, slot: int, i: int, depth: int, now: int) -> None:
+    """Ask the evict policy for the block's score and put it into the replica's heap."""
+    start = r * S.par[0].block_stride
+    g = S.glob[0]
+    c = S.ctx[0]
+    c.now = now
+    c.replica = r
+    S.blocks[start + slot].released = now
+    S.blocks[start + slot].depth = depth
+    s = S.scores[start + slot]
+    c.request = i
+    s.score = S.evict(S.blocks[start + slot], c, S.evict_params, S.evict_memory)
+    if s.score != s.score:
+        fail_request(S, ERROR_SCORE, i, r)
+    s.released = g.releases
+    g.releases += 1
+    _score_up(S, r, slot, S.rep[r].evictable - 1)
+
+
+@handler
+def _score_before(S: Any, a: int, b: int) -> bool:
+    x = S.scores[a]
+    y = S.scores[b]
+    return x.score < y.score or (x.score == y.score and x.released < y.released)
+
+
+@handler
+def _score_up(S: Any, r: int, slot: int, place: int) -> None:
+    start = r * S.par[0].block_stride
+    heap = S.evict_heap
+    while place > 0:
+        parent = (place - 1) >> 1
+        above = np.int64(heap[start + parent])
+        if not _score_before(S, start + slot, start + above):
+            break
+        heap[start + place] = above
+        S.scores[start + above].place = place
+        place = parent
+    heap[start + place] = slot
+    S.scores[start + slot].place = place
+
+
+@handler
+def _score_remove(S: Any, r: int, slot: int) -> None:
+    """Take the slot out of the heap, whose size has been lowered already."""
+    start = r * S.par[0].block_stride
+    heap = S.evict_heap
+    n = S.rep[r].evictable
+    place = S.scores[start + slot].place
+    last = np.int64(heap[start + n])
+    if last == slot:
+        return
+    while True:
+        child = 2 * place + 1
+        if child >= n:
+            break
+        if child + 1 < n and _score_before(
+            S, start + np.int64(heap[start + child + 1]), start + np.int64(heap[start + child])
+        ):
+            child += 1
+        below = np.int64(heap[start + child])
+        if not _score_before(S, start + below, start + last):
+            break
+        heap[start + place] = below
+        S.scores[start + below].place = place
+        place = child
+    _score_up(S, r, last, place)
+
+
+@handler
+def take_blocks(S: Any, r: int, n: int) -> None:
+    """Claim n blocks; evicts where no free ones are left. free + evictable must suffice."""
+    x = S.rep[r]
+    if n <= x.free:
+        x.free -= n
+        return
+    n -= x.free
+    x.free = 0
+    start = r * S.par[0].block_stride
+    S.glob[0].evictions += n
+    for _ in range(n):
+        slot = np.int64(x.lru_head) if S.par[0].default_evict else np.int64(S.evict_heap[start])
+        block = np.int64(S.slots[start + slot].block)
+        _stop_evictable(S, r, slot)
+        _map_remove(S, r, block)
+        _mark_resident(S, r, block, False)
+        S.free_slot[start + x.free_slots] = slot
+        x.free_slots += 1
+
+
+@handler
+def match_prefix(S: Any, r: int, i: int) -> tuple[int, int]:
+    """(leading resident blocks of request i on r, how many of them are evictable)."""
+    q = S.req[i]
+    start = r * S.par[0].block_stride
+    limit = min(np.int64(q.n_ids), (np.int64(q.need) - 1) // S.par[0].block_tokens)
+    hit = np.int64(0)
+    evictable = np.int64(0)
+    while hit < limit:
+        block = np.int64(S.block_ids[S.block_start[i] + hit])
+        if not is_resident(S, r, block):
+            break
+        if S.slots[start + _find_slot(S, r, block)].references == 0:
+            evictable += 1
+        hit += 1
+    return hit, evictable
+
+
+@handler
+def _reference(S: Any, r: int, block: int) -> None:
+    """One more request holds a resident block."""
+    slot = _find_slot(S, r, block)
+    start = r * S.par[0].block_stride
+    if S.slots[start + slot].references == 0:
+        _stop_evictable(S, r, slot)
+    S.slots[start + slot].references += 1
+    if not S.par[0].default_evict:
+        S.blocks[start + slot].hits += 1
+
+
+@handler
+def pin_prefix(S: Any, r: int, i: int, hit: int) -> None:
+    """Request i holds its first `hit` blocks by reference."""
+    first = S.block_start[i] if hit > 0 else np.int64(0)
+    for j in range(hit):
+        _reference(S, r, np.int64(S.block_ids[first + j]))
+    S.req[i].shared = hit
+
+
+@handler
+def share_blocks(S: Any, r: int, i: int, tokens: int) -> None:
+    """Make the full blocks of the first `tokens` tokens resident; give duplicates back."""
+    q = S.req[i]
+    x = S.rep[r]
+    start = r * S.par[0].block_stride
+    upto = min(np.int64(q.n_ids), tokens // S.par[0].block_tokens)
+    for j in range(np.int64(q.shared), upto):
+        block = np.int64(S.block_ids[S.block_start[i] + j])
+        if is_resident(S, r, block):
+            _reference(S, r, block)
+            x.free += 1
+        else:
+            x.free_slots -= 1
+            slot = np.int64(S.free_slot[start + x.free_slots])
+            S.slots[start + slot].block = block
+            S.slots[start + slot].references = 1
+            if not S.par[0].default_evict:
+                S.blocks[start + slot].hits = 0
+            _map_add(S, r, block, slot)
+            _mark_resident(S, r, block, True)
+    if upto > q.shared:
+        q.shared = upto
+
+
+@handler
+def release_blocks(S: Any, r: int, i: int, total: int, now: int) -> None:
+    """Request i gives back its `total` blocks, those held by reference among them."""
+    q = S.req[i]
+    shared = np.int64(q.shared)
+    S.rep[r].free += total - shared
+    if shared == 0:
+        return
+    start = r * S.par[0].block_stride
+    first = S.block_start[i]
+    for j in range(shared - 1, -1, -1):
+        slot = _find_slot(S, r, np.int64(S.block_ids[first + j]))
+        S.slots[start + slot].references -= 1
+        if S.slots[start + slot].references == 0:
+            _make_evictable(S, r, slot, np.int64(i), np.int64(j), now)
+    q.shared = 0
+
+
+@handler
+def count_hits(S: Any, i: int) -> None:
+    """Fill `hits`: leading blocks of request i that are resident on each replica."""
+    p = S.par[0]
+    n = min(np.int64(S.req[i].n_ids), (np.int64(S.req[i].need) - 1) // p.block_tokens)
+    hits = S.hits
+    for word in range(p.words):
+        low = word * 64
+        high = min(low + 64, p.n_replicas)
+        alive = ~np.uint64(0) >> np.uint64(64 - (high - low))
+        for r in range(low, high):
+            hits[r] = n
+        for j in range(n):
+            block = np.int64(S.block_ids[S.block_start[i] + j])
+            still = alive & S.holders[block * p.words + word]
+            gone = alive ^ still
+            if gone != np.uint64(0):
+                for r in range(low, high):
+                    if (gone >> np.uint64(r - low)) & np.uint64(1) != np.uint64(0):
+                        hits[r] = j
+            alive = still
+            if alive == np.uint64(0):
+                break
+
+
+@handler
+def clear_memory(S: Any, r: int) -> None:
+    """All KV of a replica is lost, its cache too."""
+    p = S.par[0]
+    x = S.rep[r]
+    x.free = S.kinds[x.kind].blocks
+    x.evictable = 0
+    x.lru_head = NOWHERE
+    x.lru_tail = NOWHERE
+    x.host_free = S.kinds[x.kind].host_blocks
+    if not p.caching:
+        return
+    for place in range(r * p.map_slots, (r + 1) * p.map_slots):
+        if S.map_block[place] >= 0:
+            _mark_resident(S, r, np.int64(S.map_block[place]), False)
+            S.map_block[place] = NOWHERE
+    x.free_slots = S.kinds[x.kind].blocks
+    for slot in range(x.free_slots):
+        S.free_slot[r * p.block_stride + slot] = slot

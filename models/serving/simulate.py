@@ -1,0 +1,178 @@
+"""Run the serving kernel on an input: the driver between Python and `advance`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mltwin.sim.errors import KernelError
+from mltwin.sim.eventlog import EventLog
+from mltwin.sim.ticks import TICKS_PER_S
+
+from .commitment import ERROR_PLACE
+from .control import ERROR_SCALE
+from .defaults import default_functions
+from .invariants import check_state
+from .kernel import DRAIN_LOGS, FAILED, RUNNING, STEPPED, advance
+from .layout import BATCH
+from .lifecycle import ERROR_ROUTE
+from .network import ERROR_FLOWS
+from .outcome import REPLICA_COLUMNS, Outcome
+from .planning import ERROR_TIME
+from .queues import ERROR_KEY, ERROR_SCORE
+from .state import make_state
+from .tables import STATE_NAMES, ServingInput
+
+_END = 2**61
+_LOG_ROWS = 1 << 16
+Progress = Callable[[float, int], None]
+
+
+def simulate(
+    inp: ServingInput,
+    policies: Mapping[str, Any] | None = None,
+    *,
+    log: bool = False,
+    batches: bool = False,
+    until: int | None = None,
+    check: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Simulate an input with the compiled kernel.
+
+    Args:
+        inp: requests, replicas, network, control; see `ServingInput`.
+        policies: compiled first-class function (`mltwin.sim.jit.kernel`) per hook; the others get
+            the defaults of `defaults`.
+        log: keep the event log.
+        batches: keep one row per planned batch (`state.BATCH`).
+        until: ticks after which to stop; None runs until every request has ended.
+        check: check all conservation laws after each event (slow; for tests).
+        progress: called with (share of requests that have ended, simulated ticks) now and then.
+
+    Raises:
+        KernelError: a policy answered nonsense, a conservation law is broken, or requests wait
+            for each other for ever.
+    """
+    functions = {**default_functions(), **(policies or {})}
+    rows = EventLog(_LOG_ROWS if log else 0)
+    batch_rows: list[np.ndarray] = []
+    S = make_state(
+        inp, functions, log=len(rows.log), batches=_LOG_ROWS if batches else 0, check=check
+    )
+    S.replace(**rows.tables())
+    _drive(S, _END if until is None else until, progress, rows, batch_rows)
+    _raise_errors(S, until)
+    check_state(S)
+    outcome = _outcome(S)
+    if log:
+        outcome.log = rows.rows()
+    if batches:
+        outcome.batches = np.concatenate([*batch_rows, S.batches[: S.glob[0].log_batches]])
+    return outcome
+
+
+def _drive(
+    S: Any, end: int, progress: Progress | None, rows: EventLog, batch_rows: list[np.ndarray]
+) -> None:
+    """Call `advance` until it is done, in epochs if somebody watches."""
+    epoch = _first_epoch(S, end) if progress else end
+    target = min(end, epoch)
+    while True:
+        status = advance(S, target)
+        if status == STEPPED:
+            check_state(S)
+        elif status == DRAIN_LOGS:
+            rows.drain()
+            batch_rows.append(S.batches[: S.glob[0].log_batches].copy())
+            S.glob[0].log_batches = 0
+        elif status == RUNNING and target < end:
+            if progress:
+                progress(float(S.glob[0].ended) / max(1, len(S.req)), int(S.glob[0].now))
+            target = min(end, target + epoch)
+        else:
+            break
+    if progress and status != FAILED:
+        progress(1.0, int(S.glob[0].now))
+
+
+def _first_epoch(S: Any, end: int) -> int:
+    """Ticks between calls of `progress`: a hundredth of the arrivals' span, at least 1 s."""
+    span = int(S.info["arrival"].max(initial=0))
+    return max(TICKS_PER_S, span // 100)
+
+
+def _raise_errors(S: Any, until: int | None) -> None:
+    g = S.glob[0]
+    request, answer = int(g.error_request), int(g.error_answer)
+    if g.error == ERROR_KEY:
+        raise KernelError(f"priority: the key of request {request} at replica {answer} is NaN")
+    if g.error == ERROR_SCORE:
+        raise KernelError(f"preempt or evict: the score for request {request} is NaN")
+    if g.error == ERROR_TIME:
+        raise KernelError(f"an iteration on replica {request} takes {answer} ticks: less than one")
+    if g.error == ERROR_ROUTE:
+        raise KernelError(
+            f"route: request {request} was sent to replica {answer}, which {_why(S, answer)}"
+        )
+    if g.error == ERROR_PLACE:
+        raise KernelError(
+            f"place_decode: request {request} was sent to replica {answer}, which {_why(S, answer)}"
+        )
+    if g.error == ERROR_SCALE:
+        raise KernelError(f"scale: the answer {answer} is no action that applies")
+    if g.error == ERROR_FLOWS:
+        raise KernelError(f"more transfers at once than the table holds (request {request})")
+    if until is None and g.ended < len(S.req):
+        states = np.bincount(S.req["state"], minlength=len(STATE_NAMES))
+        where = ", ".join(f"{n} {STATE_NAMES[k]}" for k, n in enumerate(states) if n)
+        raise KernelError(
+            f"nothing can happen any more at {int(g.now) / TICKS_PER_S:.3f} s, but requests are "
+            f"left ({where}): no replica is up for them, or they hold the blocks that each other "
+            "needs"
+        )
+
+
+def _why(S: Any, r: int) -> str:
+    if not 0 <= r < len(S.rep):
+        return f"does not exist (there are {len(S.rep)})"
+    names = ("is stopped", "is starting", "lacks the role for it", "is draining", "has failed")
+    return names[int(S.replicas[r].state)]
+
+
+def _outcome(S: Any) -> Outcome:
+    """Columns of the result, as views of the kernel's tables where possible."""
+    g = S.glob[0]
+    req, info, rep = S.req, S.info, S.rep
+    now = int(g.now)
+    up = np.asarray(rep["up_ticks"]) + np.where(
+        np.asarray(rep["up_since"]) >= 0, now - np.asarray(rep["up_since"]), 0
+    )
+    source = {
+        "arrival": info["arrival"],
+        "generated": info["generated"],
+        "cached": info["cached"],
+        "attempts": info["attempts"],
+        "prefill_replica": req["source"],
+        **{n: req[n] for n in ("scheduled", "first", "finish", "transfer", "state", "replica")},
+        "preempted": req["preempted"],
+    }
+    replicas = {n: np.asarray(rep[n]) for n in REPLICA_COLUMNS if n != "up_ticks"}
+    return Outcome(
+        requests={name: np.asarray(values) for name, values in source.items()},
+        replicas={**replicas, "up_ticks": up},
+        totals={
+            "hit_tokens": int(g.hit_tokens),
+            "evictions": int(g.evictions),
+            "flows": int(g.flows),
+            "refused": int(g.refused),
+            "cancelled": int(g.cancelled),
+            "done": int(g.done),
+            "end": now,
+        },
+        gaps=np.asarray(S.gaps),
+        counters={n: int(g[n]) for n in ("events", "plans", "solves", "flows")},
+    )
+
+
+__all__ = ["BATCH", "simulate"]
