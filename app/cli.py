@@ -38,19 +38,27 @@ _LIMIT = re.compile(r"(ttft|tpot|e2el?):")
 INTERRUPTED = 130
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from mltwin import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Discrete-event simulator and digital twin of machine-learning systems."""
     global _debug
     _debug = debug
-    if version:
-        from mltwin import __version__
-
-        print(__version__)
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -65,18 +73,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def gather_limits(arguments: list[str]) -> list[str]:
     """Let `--goodput ttft:500 tpot:50` take several words, as `vllm bench serve` does."""
     gathered: list[str] = []
-    taking = False
+    since: int | None = None  # words since the last --goodput
     for word in arguments:
-        if taking and _LIMIT.match(word):
-            gathered += ["--goodput", word]
-            continue
-        if word == "--goodput":
-            taking = True
-            continue
-        if taking and (not gathered or gathered[-2:-1] != ["--goodput"]):
-            gathered.append("--goodput")  # without a limit: let the parser complain
-        taking = False
+        if since:
+            if _LIMIT.match(word):
+                gathered.append("--goodput")
+            else:
+                since = None
         gathered.append(word)
+        since = 0 if word == "--goodput" else None if since is None else since + 1
     return gathered
 
 
@@ -86,8 +91,10 @@ def _guarded(arguments: list[str]) -> int:
 
     _quiet_pipes()
     try:
-        code = app(args=arguments, prog_name="mltwin", standalone_mode=False)
-        return int(code or 0)
+        code = int(app(args=arguments, prog_name="mltwin", standalone_mode=False) or 0)
+        if code == INTERRUPTED:  # the parser turns an interrupt into this code
+            tell_error("interrupted")
+        return code
     except KeyboardInterrupt:
         tell_error("interrupted")
         return INTERRUPTED

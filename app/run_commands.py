@@ -187,9 +187,7 @@ def _print_result(result: "Result", format: str) -> None:
     elif format == "vllm":
         show_json(_of_serving(result, "to_vllm_json")())
     else:
-        show_tables(result.table())
-        if hasattr(result, "totals_table"):
-            show_tables(result.totals_table())
+        show_tables(*result.report())
     for note in result.notes:
         tell(f"note: {note}")
     for violation in result.violations:

@@ -62,7 +62,7 @@ _SPLIT: dict[str, Any] = {
     "rate": 280.0,
     # Least-tokens routing breaks ties by index. Prefill replicas are often idle, so the first of
     # them get most requests, and at 35 Gb/s their egress links have more to carry than they can.
-    "policy": {"route": "round_robin"},
+    "policy": {"route": "round_robin", "place_decode": "least_decode"},
 }
 
 CASES = {
@@ -83,6 +83,7 @@ CASES = {
             "azure",
             {"mixed": {"replicas": 64}},
             load=0.8,
+            policy={"route": "least_tokens"},
         ),
         Case(
             "pd_40_req_per_s",
@@ -131,7 +132,7 @@ def scenario(
             "workload": workload,
             "cluster": case.cluster,
             "network": case.network,
-            "policy": case.policy,
+            "policy": {"priority": "fcfs", **case.policy},
             "prefix_caching": case.caching,
         }
     )

@@ -19,8 +19,11 @@ RATE_PER_REPLICA = 16.0
 KV_BLOCKS = {16: 27_000, 512: 840}
 
 
-def count(case: Case) -> dict[str, float]:
-    """Counts per request of a small run of a case on the shipped traces and fixed cells."""
+def count(case: Case, *, skip: bool = True) -> dict[str, float]:
+    """Counts per request of a small run of a case on the shipped traces and fixed cells.
+
+    skip: False steps through every iteration, to see what skipping saves.
+    """
     from mltwin.models.serving.simulate import simulate
 
     rate = case.rate if case.load is None else RATE_PER_REPLICA * case.replicas
@@ -28,7 +31,7 @@ def count(case: Case) -> dict[str, float]:
     inp, policies = prepare(given)
     cells, blocks = fixed_cells(), KV_BLOCKS[inp.block_tokens]
     kinds = [replace(kind, cells=cells, blocks=blocks) for kind in inp.kinds]
-    counters = simulate(replace(inp, kinds=kinds), policies).counters
+    counters = simulate(replace(inp, kinds=kinds, skip=skip), policies).counters
     return {name: round(value / REQUESTS, 4) for name, value in counters.items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mltwin.sim.errors import InputError
 
+from .fields import close_to
 from .metrics import direction
 from .result import Result
 from .scenario import Scenario
@@ -99,10 +100,14 @@ class Comparison:
         return list(dict.fromkeys(every))
 
     def headline(self) -> list[str]:
-        """The metrics that the systems show first, else all."""
+        """The metrics that the systems show first, save those that are 0 everywhere; else all."""
         chosen = [m for group in self.runs.values() for m in group[0].headline]
-        have = set(self.metrics())
-        return [m for m in dict.fromkeys(chosen) if m in have] or self.metrics()
+        shown = [m for m in dict.fromkeys(chosen) if self._is_of_interest(m)]
+        return shown or self.metrics()
+
+    def _is_of_interest(self, metric: str) -> bool:
+        """Whether any run has the metric, and not all have 0."""
+        return any(self.values(name, metric).any() for name in self.names)
 
     def difference(self, name: str, metric: str, confidence: float = 0.95) -> Any:
         """Relative difference of a scenario to the first, paired by seed.
@@ -126,8 +131,9 @@ class Comparison:
         """One row a metric, one column a scenario (means over seeds), differences to the first.
 
         The best of a row stands out. A difference whose interval holds 0 has a `~`.
+        Raises InputError for a metric that no run has.
         """
-        shown = list(metrics or self.headline())
+        shown = self._chosen(metrics) or self.headline()
         others = self.names[1:]
         rows, best = [], set()
         for i, metric in enumerate(shown):
@@ -155,8 +161,14 @@ class Comparison:
         """A panel for each metric (default: the headline's, six at most)."""
         from .plots import plot_comparison, save_figure
 
-        shown = list(metrics or self.headline()[:6])
+        shown = self._chosen(metrics) or self.headline()[:6]
         return save_figure(plot_comparison(self, shown), path)
+
+    def _chosen(self, metrics: Sequence[str] | None) -> list[str]:
+        for metric in metrics or ():
+            if metric not in self.metrics():
+                raise InputError(f"no metric {metric!r}", mend=close_to(metric, self.metrics()))
+        return list(metrics or ())
 
     def _mean(self, name: str, metric: str) -> float | None:
         values = self.values(name, metric)

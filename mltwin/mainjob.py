@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from mltwin.sim.errors import InputError
 from mltwin.sim.executors import map_runs
 
 from .scenario import Scenario
@@ -35,6 +36,7 @@ GPUS = 32
 LOADS = (0.25, 0.5, 0.75, 0.9, 1.05, 1.3)
 MIDDLE = 0.75
 KNEE = 3.0
+_TOO_FAST = 1e6
 Progress = Callable[[float, str], None]
 
 
@@ -245,6 +247,8 @@ def find_knee(set_up: SetUp, traffic: Traffic) -> float:
 
     Light load is a trickle of one request in ten seconds; then the load is doubled until it is
     too much and the interval bisected to 3 %.
+
+    Raises InputError if no load is too much (too few requests).
     """
 
     def mean_ttft(rate: float) -> float:
@@ -255,6 +259,10 @@ def find_knee(set_up: SetUp, traffic: Traffic) -> float:
     high = 1.0
     while mean_ttft(high) < limit:
         high *= 2
+        if high > _TOO_FAST:
+            raise InputError(
+                "no load makes the mean TTFT rise", where=traffic.trace, mend="use more requests"
+            )
     low = high / 2
     while high / low > 1.03:
         middle = math.sqrt(low * high)

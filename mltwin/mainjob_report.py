@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mainjob import GPUS, Cell, SloClass, Study
+from .mainjob import GPUS, Cell, SloClass, Study, Traffic
 from .text import Table, short, show
 
 if TYPE_CHECKING:
@@ -260,14 +260,22 @@ def report_text(study: Study) -> str:
         "loads:",
         "",
         tried_table(study).markdown(),
-        f"Seeds: {', '.join(map(str, traffic.seeds))}. Routing and the other policies are the "
-        "defaults, save Splitwise's in the mixed pool. Output lengths are known to the policies "
-        "that ask for them. KV moves at 400 Gbit/s a replica.",
+        f"Seeds: {', '.join(map(str, traffic.seeds))}. {_routing(traffic)} Output lengths are "
+        "known to the policies that ask for them. KV moves at 400 Gbit/s a replica.",
         "",
         "Again: `mltwin run`",
         "",
     ]
     return "\n".join(parts)
+
+
+def _routing(traffic: Traffic) -> str:
+    if traffic.prefix_caching:
+        return (
+            "Prefixes are cached; requests go where their prefix is, save in the mixed pool, where "
+            "Splitwise's policies do not look at it."
+        )
+    return "Requests go to the replica with the fewest; the mixed pool has Splitwise's policies."
 
 
 def _manifest(study: Study) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class Result:
         rows: list[list[Any]] = [[name, value] for name, value in self.metrics.items()]
         return Table(["metric", "value"], rows, title=self.label)
 
+    def report(self) -> list[Table]:
+        """All tables that the command line prints; systems add theirs."""
+        return [self.table()]
+
     def frame(self, name: str) -> "pd.DataFrame":
         """A table as a data frame.
 

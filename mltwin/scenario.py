@@ -102,7 +102,7 @@ class Scenario(Section):
 
     def __eq__(self, other: object) -> bool:
         """Whether the fields are equal, wherever the two were loaded from."""
-        return type(self) is type(other) and self.data() == other.data()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.data() == other.data()
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -148,7 +148,11 @@ class Scenario(Section):
         if not field or not isinstance(known, dict) or name in known:
             return
         if known and all(isinstance(value, Section) for value in known.values()):
-            raise InputError(f"there is no {name!r}", where=top, mend=close_to(name, known))
+            raise InputError(
+                f"there is no {name!r}",
+                where=top,
+                mend=f"{close_to(name, known)} (a new one is set as a whole: {top}.{name})",
+            )
 
     def resolve_path(self, given: str) -> Path:
         """A path of the scenario: as it stands, or from the folder of the scenario's file."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mltwin.models.gpu.iteration import IterationModel
-from mltwin.models.gpu.profile import GpuProfile, load_profile
+from mltwin.models.gpu.profile import GpuProfile, load_profile, shipped_path
 from mltwin.models.llm.config import load_model
 from mltwin.models.llm.model import Model
 from mltwin.models.llm.precision import precision
@@ -128,20 +128,12 @@ def _kind(
         preemption=pool.preemption,
         watermark=pool.watermark,
     )
-    path = scenario.resolve_path(pool.gpu)
     try:
-        profile = load_profile(str(path) if path.is_file() else pool.gpu)
+        profile = _profile(*_profile_file(scenario, pool.gpu))
     except InputError as error:
         raise placed(error, "gpu") from None
     overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
-    times = IterationModel(
-        model,
-        profile,
-        tp=pool.tp,
-        pp=pool.pp,
-        kv_dtype=scenario.model.kv_dtype,
-        host_overhead_s=overhead,
-    )
+    times = _times(_Same(profile), model, pool.tp, pool.pp, scenario.model.kv_dtype, overhead)
     blocks = pool.kv_blocks or times.kv_blocks(
         block_tokens, gpu_memory_utilization=pool.gpu_memory_utilization
     )
@@ -192,7 +184,7 @@ def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCell
     most = engine.max_tokens
     if not engine.chunked:
         most = max(most, 1 << (longest - 1).bit_length())
-    table = _lowered(_Key(times), most, max(longest, 2), engine.max_batch)
+    table = _lowered(_Same(times), most, max(longest, 2), engine.max_batch)
     return IterationCells(
         token_row=table.token_row,
         context_knots=table.context_knots,
@@ -202,27 +194,52 @@ def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCell
     )
 
 
-class _Key:
-    """An iteration model that is equal to another of the same parts, for the cache below."""
+class _Same:
+    """Something too large to hash, equal to itself only: a key for the caches below."""
 
-    def __init__(self, times: IterationModel) -> None:
-        self.times = times
-        self.parts = (
-            repr(times.model),
-            times.profile.to_json(),
-            (times.tp, times.pp, times.kv_dtype, times.host_s, times.sequence_s),
-        )
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.parts == other.parts
+        return isinstance(other, _Same) and self.value is other.value
 
     def __hash__(self) -> int:
-        return hash(self.parts)
+        return id(self.value)
+
+
+# A comparison lowers the same pools again and again; profiles are large and tables take time.
+
+
+@functools.lru_cache(maxsize=16)
+def _profile(source: str, stamp: tuple[int, int]) -> GpuProfile:
+    """A profile, read again when its file (of this time and size) has changed."""
+    del stamp
+    return load_profile(source)
+
+
+def _profile_file(scenario: ServingScenario, given: str) -> tuple[str, tuple[int, int]]:
+    """What `load_profile` takes for a pool's `gpu`, and what tells that the file has changed."""
+    path = scenario.resolve_path(given)
+    source, file = (str(path), path) if path.is_file() else (given, shipped_path(given.lower()))
+    try:
+        info = file.stat()
+    except OSError:
+        return source, (0, 0)
+    return source, (info.st_mtime_ns, info.st_size)
 
 
 @functools.lru_cache(maxsize=64)
-def _lowered(key: _Key, max_tokens: int, max_context: int, max_decode: int) -> Any:
-    return key.times.lower(max_tokens, max_context, max_decode=max_decode)
+def _times(
+    profile: _Same, model: Model, tp: int, pp: int, kv_dtype: str | None, overhead_s: float | None
+) -> IterationModel:
+    return IterationModel(
+        model, profile.value, tp=tp, pp=pp, kv_dtype=kv_dtype, host_overhead_s=overhead_s
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> Any:
+    return times.value.lower(max_tokens, max_context, max_decode=max_decode)
 
 
 def _swap_ticks(times: IterationModel, profile: GpuProfile) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from mltwin.models.serving.outcome import EVENT_NAMES, REPLICA_COLUMNS, Outcome
 from mltwin.models.serving.tables import DONE, STATE_NAMES
 
-from .metrics import STATS
+from .metrics import STATS, plain
 from .result import Columns, Result
 from .serving_metrics import (
     LATENCIES,
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 # Columns of the trace that a result keeps beside the outcome's.
 TRACE_COLUMNS = ("prompt", "output", "tenant", "session", "priority")
+# Kernel and reference differ in the width of their columns; results do not. The rest is int32.
+_TYPES = {
+    **dict.fromkeys(("arrival", "scheduled", "first", "finish", "transfer"), np.int64),
+    "state": np.int8,
+}
 TITLES = {
     "ttft": "TTFT (ms)",
     "tpot": "TPOT (ms)",
@@ -97,7 +102,10 @@ class ServingResult(Result):
         cls, outcome: Outcome, trace: "Trace", facts: Mapping[str, Any], notes: list[str]
     ) -> Self:
         """The result of an outcome; `facts` say which pool each replica is of, and more."""
-        requests = {name: np.asarray(column) for name, column in outcome.requests.items()}
+        requests = {
+            name: np.asarray(column).astype(_TYPES.get(name, np.int32))
+            for name, column in outcome.requests.items()
+        }
         requests |= {name: np.asarray(getattr(trace, name)) for name in TRACE_COLUMNS}
         replicas = {name: np.asarray(outcome.replicas[name]) for name in REPLICA_COLUMNS}
         replicas["pool"] = np.asarray(facts["pool_of"], np.int64)
@@ -275,6 +283,16 @@ class ServingResult(Result):
         rows: list[list[Any]] = [[k, v] for k, v in self.metrics.items() if not k.endswith("_ms")]
         return Table(["metric", "value"], rows)
 
+    def report(self) -> list[Table]:
+        """Latencies and totals; pools and tenants where there are several."""
+        tables = [self.table(), self.totals_table()]
+        if len(self.facts["pools"]) > 1:
+            by_pool = self.pools.set_index("pool").T.rename_axis("pool").reset_index()
+            tables.append(_frame_table(by_pool, "Pools"))
+        if len(self.facts["tenants"]) > 1:
+            tables.append(_frame_table(self.tenants.reindex(columns=_TENANT_COLUMNS), "Tenants"))
+        return tables
+
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Latency CDFs, requests over time and the load of the replicas, on one page."""
         from .plots import save_figure
@@ -320,6 +338,17 @@ class ServingResult(Result):
         trace = arrived_trace(self)
         trace.save(Path(path))
         return trace
+
+
+_TENANT_COLUMNS = [
+    *("tenant", "requests", "completed", "refused", "cancelled", "output_throughput"),
+    *("p50_ttft_ms", "p99_ttft_ms", "p50_tpot_ms", "p99_tpot_ms"),
+]
+
+
+def _frame_table(frame: "pd.DataFrame", title: str) -> Table:
+    rows = [[plain(cell) for cell in row] for row in frame.itertuples(index=False)]
+    return Table([str(column) for column in frame.columns], rows, title=title)
 
 
 def _metrics(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[str, float]:

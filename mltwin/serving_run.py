@@ -14,7 +14,7 @@ from mltwin.policies.declare import Policy, Sizes
 from mltwin.policies.registry import resolve
 from mltwin.sim.errors import InputError
 from mltwin.sim.ticks import ticks
-from mltwin.workloads.table import Trace
+from mltwin.workloads.table import DEFAULTS, Trace
 
 from .serving import ServingScenario
 from .serving_cluster import Cluster, make_cluster
@@ -81,6 +81,8 @@ def lower(scenario: ServingScenario, seed: int) -> Lowered:
     longest = int((trace.prompt.astype(np.int64) + trace.output).max())
     cluster = make_cluster(scenario, block_tokens, longest)
     _check_lengths(trace, cluster, block_tokens, notes)
+    if scenario.workload.concurrency is not None and np.any(trace.after >= 0):
+        notes.append("the closed loop undoes the trace's sessions: requests come in their order")
     chosen = choose_policies(scenario)
     made = _input(scenario, seed, trace, cluster, block_tokens, caching, chosen)
     facts = {
@@ -176,14 +178,9 @@ def _input(
         sessions=int(trace.session.max(initial=-1)) + 1,
         replicas=len(cluster.pool_of),
     )
-    copied = ["arrival", "prompt", "output", "tenant", "session", "priority"]
-    copied += ["timeout", "after", "delay"]
-    if caching:
-        copied += ["block_start", "block_count", "block_ids"]
     return ServingInput(
-        # Copies, because a trace's columns are read-only and a World takes writable tables only.
-        **{name: getattr(trace, name).copy() for name in copied},
-        predicted=predictions(scenario, trace, seed).copy(),
+        **_columns(trace, caching, closed=workload.concurrency is not None),
+        predicted=predictions(scenario, trace, seed),
         kinds=cluster.kinds,
         kind_of=cluster.pool_of,
         role_of=cluster.role_of,
@@ -209,6 +206,20 @@ def _input(
         params={hook: params for hook, (_, params) in chosen.items()},
         memory={hook: policy.memory_size(sizes) for hook, (policy, _) in chosen.items()},
     )
+
+
+def _columns(trace: Trace, caching: bool, *, closed: bool) -> dict[str, Any]:
+    """The trace's columns, those that hold only defaults left out.
+
+    In a closed loop nothing but the end of another request releases one: sessions are undone.
+    """
+    names = ["arrival", "prompt", "output"]
+    names += [n for n, default in DEFAULTS.items() if np.any(getattr(trace, n) != default)]
+    if closed:
+        names = [name for name in names if name not in ("after", "delay")]
+    if caching:
+        names += ["block_start", "block_count", "block_ids"]
+    return {name: getattr(trace, name) for name in names}
 
 
 def _limits(scenario: ServingScenario) -> dict[str, float]:

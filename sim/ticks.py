@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 TICKS_PER_S = 10**12
-NEVER = 2**62
-"""Later than every event, and 53 days below the int64 limit, so that a duration may be added."""
+NEVER = 2**63 - 2**59
+"""Later than every event (100 days), and 6.7 days below the int64 limit: a duration may be added."""
 
 MAX_S = 9.2e6
 

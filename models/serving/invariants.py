@@ -42,11 +42,11 @@ def check_state(S: Any) -> None:
 
 def _first_problem(S: Any) -> str | None:
     state = np.asarray(S.req["state"])
-    for law in (_requests, _queues, _blocks, _tokens, _flows):
-        problem = law(S, state)
-        if problem:
-            return problem
-    return None
+    present = np.flatnonzero((state != NEW) & (state < DONE))  # the others hold nothing
+    problem = _requests(S, state)
+    for law in (_queues, _blocks, _tokens, _flows):
+        problem = problem or law(S, present, state[present])
+    return problem
 
 
 def _requests(S: Any, state: np.ndarray) -> str | None:
@@ -72,11 +72,12 @@ def _requests(S: Any, state: np.ndarray) -> str | None:
     return None
 
 
-def _queues(S: Any, state: np.ndarray) -> str | None:
+def _queues(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """The counters that policies see equal what the requests add up to."""
-    replica = np.asarray(S.req["replica"])
+    replica = np.asarray(S.req["replica"])[present]
     r = len(S.rep)
-    work = S.info["prompt"].astype(np.int64) + S.info["predicted"]
+    work = S.info["prompt"][present].astype(np.int64) + S.info["predicted"][present]
+    need = S.req["need"][present]
     queued = np.isin(state, _QUEUED)
     assigned = np.isin(state, _ASSIGNED)
     away = np.isin(state, (HANDOVER, TRANSFER))
@@ -84,13 +85,13 @@ def _queues(S: Any, state: np.ndarray) -> str | None:
         "outstanding": _per_replica(replica, assigned, None, r),
         "outstanding_tokens": _per_replica(replica, assigned, work, r),
         "waiting": _per_replica(replica, queued, None, r),
-        "queued_tokens": _per_replica(replica, queued, S.req["need"], r),
+        "queued_tokens": _per_replica(replica, queued, need, r),
         "incoming": _per_replica(replica, away, None, r),
     }
     for name, values in expected.items():
         if np.any(values != S.replicas[name]):
             return f"replicas.{name} is {S.replicas[name].tolist()}, not {values.tolist()}"
-    tenant = np.asarray(S.info["tenant"])
+    tenant = np.asarray(S.info["tenant"])[present]
     n = len(S.tenants)
     running = assigned & ~queued
     for name, who in (("waiting", queued), ("running", running)):
@@ -111,7 +112,7 @@ def _per_replica(
     return np.bincount(replica[who], weights=weight[who], minlength=r).astype(np.int64)
 
 
-def _blocks(S: Any, state: np.ndarray) -> str | None:
+def _blocks(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """free + evictable + pinned + private = all, replica by replica."""
     for r in range(len(S.rep)):
         x = S.rep[r]
@@ -119,7 +120,8 @@ def _blocks(S: Any, state: np.ndarray) -> str | None:
             return (
                 f"replica {r} has {x.free} free, {x.evictable} evictable, {x.host_free} host blocks"
             )
-        private = sum(_private_blocks(S, r, int(i), state) for i in _holders(S, r, state))
+        holders = _holders(S, r, present, state)
+        private = sum(_private_blocks(S, r, int(i), int(S.req[i].state)) for i in holders)
         for i in _given_up(S, r):
             private += _reserved(S, r, i, int(S.req[i].need)) - int(S.req[i].shared)
         total = x.free + x.evictable + _pinned(S, r) + private
@@ -155,25 +157,27 @@ def _given_up(S: Any, r: int) -> list[int]:
     return found
 
 
-def _holders(S: Any, r: int, state: np.ndarray) -> np.ndarray:
+def _holders(S: Any, r: int, present: np.ndarray, state: np.ndarray) -> np.ndarray:
     """Requests that hold blocks on r."""
-    here = (S.req["replica"] == r) & np.isin(state, (PREFILL, DECODE, TRANSFER, ARRIVED))
-    kept = (S.req["source"] == r) & np.isin(state, (HANDOVER, REMOTE, TRANSFER))
-    return np.flatnonzero(here | kept)
+    here = S.req["replica"][present] == r
+    here &= np.isin(state, (PREFILL, DECODE, TRANSFER, ARRIVED))
+    kept = S.req["source"][present] == r
+    kept &= np.isin(state, (HANDOVER, REMOTE, TRANSFER))
+    return present[here | kept]
 
 
-def _private_blocks(S: Any, r: int, i: int, state: np.ndarray) -> int:
+def _private_blocks(S: Any, r: int, i: int, state: int) -> int:
     """Blocks of request i on r that are not shared."""
     q, x, b = S.req[i], S.rep[r], int(S.par[0].block_tokens)
     total = 0
-    if state[i] in (HANDOVER, REMOTE, TRANSFER) and q.source == r:
+    if state in (HANDOVER, REMOTE, TRANSFER) and q.source == r:
         total += _reserved(S, r, i, int(q.need)) - int(q.source_shared)
-    if q.replica == r and state[i] in (TRANSFER, ARRIVED):
+    if q.replica == r and state in (TRANSFER, ARRIVED):
         total += _reserved(S, r, i, int(q.need)) - int(q.shared)
-    if q.replica == r and state[i] == PREFILL:
+    if q.replica == r and state == PREFILL:
         kv = int(q.kv) if S.kinds[x.kind].reserve == CHUNK else int(q.need)
         total += _reserved(S, r, i, kv) - int(q.shared)
-    if q.replica == r and state[i] == DECODE:
+    if q.replica == r and state == DECODE:
         kv = int(q.offset + x.G)
         paid = 1 if x.busy and x.decodes and kv % b == 0 else 0
         if S.kinds[x.kind].reserve == FULL:
@@ -189,9 +193,9 @@ def _reserved(S: Any, r: int, i: int, kv: int) -> int:
     return -(-kv // b)
 
 
-def _tokens(S: Any, state: np.ndarray) -> str | None:
+def _tokens(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """KV tokens of the decoding requests equal the replica's sum."""
-    decoding = np.flatnonzero(state == DECODE)
+    decoding = present[state == DECODE]
     r = len(S.rep)
     replica = np.asarray(S.req["replica"])[decoding]
     kv = S.req["offset"][decoding] + S.rep["G"][replica]
@@ -201,11 +205,13 @@ def _tokens(S: Any, state: np.ndarray) -> str | None:
     return None
 
 
-def _flows(S: Any, state: np.ndarray) -> str | None:
+def _flows(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """As many flows as requests in transfer; no link carries more than it can."""
     active = len(S.flows) - int(S.glob[0].free_flows)
     if active != int((state == TRANSFER).sum()):
         return f"{active} flows, {int((state == TRANSFER).sum())} requests in transfer"
+    if active == 0:
+        return None
     free = set(S.free_flow[: int(S.glob[0].free_flows)].tolist())
     load = np.zeros(len(S.links), np.int64)
     for f in range(len(S.flows)):

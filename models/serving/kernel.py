@@ -31,7 +31,6 @@ from .waking import ITERATION_END
 RUNNING, FINISHED, DRAIN_LOGS, FAILED, STEPPED = range(5)
 _LOG_MARGIN = 4096
 _IDLE_TURNS = 10_000  # then nothing will ever happen but snapshots and questions to `scale`
-_END_OF_TIME = 2**61
 
 
 @handler
@@ -145,7 +144,7 @@ def advance(S, until):
         if log_full(S, _LOG_MARGIN) or (len(S.batches) > 0 and g.log_batches + 8 > len(S.batches)):
             return DRAIN_LOGS
         if not _step(S, until):
-            return RUNNING if until < _END_OF_TIME else FINISHED
+            return RUNNING if until < NEVER - 1 else FINISHED
         if p.check:
             return STEPPED
     if g.error != 0:

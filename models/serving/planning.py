@@ -123,7 +123,7 @@ def _identical(S: Any, r: int, context: int) -> int:
     if k.columns > 1:
         n = min(n, (next_knot(S, x.kind, context) - 1 - context) // x.decoding + 1)
     if k.wait_iterations > 0 and x.waiting > 0:
-        n = min(n, k.wait_iterations - x.since)
+        n = min(n, max(1, k.wait_iterations - x.since))
     if n > 1:
         n = block_limit(S, r, n)
     return n

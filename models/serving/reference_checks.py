@@ -108,7 +108,7 @@ def _check_holdings(sim: Simulation, r: Replica) -> None:
         n = r.blocks_of(q.kv + (q.id in decodes))
         expected[q.id] = (n, _most(r, q))
     for q in r.inbound:
-        n = r.blocks_of(q.need)
+        n = r.blocks_of(q.prompt + q.output if r.kind.reserve == FULL else q.need)
         expected[q.id] = (n, n)
     for q in r.outbound + r.arrived:
         expected[q.id] = (r.blocks_of(q.kv), _most(r, q))

@@ -7,7 +7,7 @@ import numpy as np
 
 from mltwin.sim.errors import KernelError
 from mltwin.sim.eventlog import EventLog
-from mltwin.sim.ticks import TICKS_PER_S
+from mltwin.sim.ticks import NEVER, TICKS_PER_S
 
 from .commitment import ERROR_PLACE
 from .control import ERROR_SCALE
@@ -23,7 +23,7 @@ from .queues import ERROR_KEY, ERROR_SCORE
 from .state import make_state
 from .tables import STATE_NAMES, ServingInput
 
-_END = 2**61
+_END = NEVER - 1
 _LOG_ROWS = 1 << 16
 Progress = Callable[[float, int], None]
 

@@ -27,6 +27,10 @@ from .outcome import GAP_BINS
 from .tables import CELL, CONTROL, KIND, ServingInput, column
 
 
+# taken over from the input as they are; the kernel does not write them
+_GIVEN = ("block_start", "block_ids", "delay", "timeout", "nic_of", "control")
+
+
 def make_state(
     inp: ServingInput,
     functions: dict[str, Any],
@@ -59,7 +63,7 @@ def make_state(
     for hook in HOOKS:
         tables[f"{hook}_params"] = inp.hook_params(hook)
         tables[f"{hook}_memory"] = inp.hook_memory(hook)
-    return World(**tables).bind(**{h: (HOOK_SIGNATURES[h], functions[h]) for h in HOOKS})
+    return World(read_only=_GIVEN, **tables).bind(**{h: (HOOK_SIGNATURES[h], functions[h]) for h in HOOKS})
 
 
 def _pending_capacity(inp: ServingInput, n: int) -> int:
@@ -97,7 +101,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         batch_stride=batch_stride,
         block_stride=block_stride,
         default_evict=inp.default_evict,
-        has_after=len(inp.after) > 0,
+        has_after=len(inp.after) > 0 and inp.concurrency == 0,
         has_timeout=len(inp.timeout) > 0,
         check=check,
     )

@@ -20,6 +20,11 @@ def test_the_guard_can_say_no() -> None:
     assert off(0.0001, 0.0)
 
 
+def test_counts_show_what_skipping_saves() -> None:
+    key = "single_replica_req_per_s"
+    assert count(CASES[key], skip=False)["plans"] > 1.5 * expected()[key]["plans"]
+
+
 def test_the_users_policies_decide_as_the_built_in_ones() -> None:
     from mltwin.models.serving.simulate import simulate
 

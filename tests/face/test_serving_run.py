@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_chrome_trace(tmp_path, split: mt.ServingResult, ending: str) -> None:
     data = json.loads(gzip.decompress(content) if ending.endswith("gz") else content)
     events = data["traceEvents"]
     timed = [e for e in events if e["ph"] != "M"]
-    assert all(a["ts"] <= b["ts"] for a, b in zip(timed[:-1], timed[1:], strict=True))
+    assert all(a["ts"] <= b["ts"] for a, b in pairwise(timed))
     assert {"M", "X", "C", "s", "f"} <= {e["ph"] for e in events}
     slices = [e for e in events if e["ph"] == "X"]
     assert sum(e["args"]["iterations"] for e in slices) == split.replicas["iterations"].sum()
@@ -227,7 +228,7 @@ def test_chrome_trace(tmp_path, split: mt.ServingResult, ending: str) -> None:
 def test_chrome_trace_is_capped(tmp_path, split: mt.ServingResult) -> None:
     path = split.to_chrome_trace(tmp_path / "t.json", max_events=50)
     assert len(json.loads(path.read_text())["traceEvents"]) == 50
-    with pytest.raises(mt.InputError, match="use .json"):
+    with pytest.raises(mt.InputError, match=r"use \.json"):
         split.to_chrome_trace(tmp_path / "t.txt")
 
 
@@ -339,7 +340,7 @@ def test_a_changed_file_is_read_again(tmp_path) -> None:
     path = tmp_path / "t.csv"
     head = "arrived_at,num_prefill_tokens,num_decode_tokens\n"
     path.write_text(head + "0,9,2\n")
-    here = scenario(**{"workload": {"trace": str(path)}})
+    here = scenario(workload={"trace": str(path)})
     assert len(make_trace(here, 0)) == 1
     path.write_text(head + "0,9,2\n1,9,2\n")
     assert len(make_trace(here, 0)) == 2
@@ -378,6 +379,7 @@ def test_tenants(tmp_path) -> None:
     changes = {"workload": {"trace": spec, "tenants": {"b": 2.0}}, "policy.priority": "vtc"}
     result = scenario(**changes).run()
     frame = result.tenants  # type: ignore[attr-defined]
+    assert "Tenants" in [table.title for table in result.report()]
     assert list(frame["tenant"]) == ["a", "b"] and frame["requests"].sum() == 40
     done = result.tables["requests"]["state"] == DONE
     assert done.all()

@@ -7,6 +7,7 @@ import pytest
 from mltwin.policies import policy, resolve
 from mltwin.policies.compiling import essence
 from mltwin.sim.errors import InputError
+from mltwin.sim.jit import JIT_DISABLED
 
 HEAD = """import math
 import os
@@ -266,6 +267,7 @@ COMPILE_FAILURES = [
 ]
 
 
+@pytest.mark.skipif(JIT_DISABLED, reason="needs the compiler")
 @pytest.mark.parametrize(("body", "line", "message"), COMPILE_FAILURES)
 def test_what_numba_refuses_is_told_in_a_line(
     tmp_path: Path, body: list[str], line: int | None, message: str
@@ -278,6 +280,7 @@ def test_what_numba_refuses_is_told_in_a_line(
     assert "\n" not in text
     assert len(text.removeprefix(str(tmp_path))) < 300
     assert "Record(" not in text
+    assert "defined at None" not in text
     assert f"p.py:{LINE - 2 if line is None else LINE + line}: policy f: " in text
     assert message in text
 

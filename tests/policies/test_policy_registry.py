@@ -14,7 +14,7 @@ from policy_views import ask, block, context, find, replicas, request
 from mltwin.models.serving.hooks import HOOKS, STABILITIES, signature
 from mltwin.policies import Policy, Sizes, defaults, list_policies, policy, policy_params, resolve
 from mltwin.sim.errors import InputError
-from mltwin.sim.jit import array_type, kernel
+from mltwin.sim.jit import JIT_DISABLED, array_type, kernel
 from mltwin.sim.world import World
 
 ALL = list_policies()
@@ -290,6 +290,7 @@ def test_memory_by_sizes() -> None:
 # -- machine code -----------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(JIT_DISABLED, reason="needs the compiler")
 def test_a_kernel_calls_policies_through_pointers() -> None:
     """Bound to a World, exchanged without a new type, and an exception comes out."""
     view = replicas(outstanding=[2, 1], outstanding_tokens=[10, 20])
@@ -333,6 +334,7 @@ print(json.dumps([sum(sum(s.cache_hits.values()) for s in stats),
 """
 
 
+@pytest.mark.skipif(JIT_DISABLED, reason="needs the compiler")
 def test_built_in_policies_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 

@@ -22,6 +22,7 @@ from mltwin.models.serving.state import make_state
 from mltwin.sim.executors import map_runs
 from mltwin.sim.rng import POLICY, integers
 from mltwin.sim.runspec import array_digest
+from mltwin.sim.ticks import NEVER
 
 N = 60
 EVERY_CASE = pytest.mark.parametrize("name", list(CASES))
@@ -147,7 +148,7 @@ def tables_digest(S):
 def test_cuts_change_nothing(name):
     """`advance` cut at every event, a tick before and after, and at 500 random ticks."""
     S = state_of(CASES[name](N, 1))
-    assert advance(S, 2**61) == FINISHED
+    assert advance(S, NEVER - 1) == FINISHED
     whole = tables_digest(S)
     end = int(S.glob[0].now)
     times = np.unique(S.log["time"][: S.log_count[0]])
@@ -157,7 +158,7 @@ def test_cuts_change_nothing(name):
         for cut in cuts[cuts < end]:
             assert advance(S, int(cut)) == RUNNING
             assert S.glob[0].now <= cut
-        assert advance(S, 2**61) == FINISHED
+        assert advance(S, NEVER - 1) == FINISHED
         assert tables_digest(S) == whole
 
 

@@ -12,6 +12,7 @@ from mltwin.models.serving.hooks import (
     ARGUMENT,
     DECODE_ROLE,
     DRAIN,
+    DRAINING,
     MIXED_ROLE,
     PREFILL_ROLE,
     SET_ROLE,
@@ -92,13 +93,13 @@ def test_without_memory_at_the_destination_it_waits_there():
     assert events(o, TRANSFER_START) == [(1600, 0, 1), (2600 + 1100 + 500, 1, 1)]
 
 
-def test_a_destination_that_drains_sends_it_back():
-    """Told to drain at 1300, before the hand-over arrives at 1600: the source goes on."""
+def test_a_destination_that_drains_serves_what_was_sent():
+    """Told to drain at 1300, before the hand-over arrives at 1600: it decodes and then stops."""
     rows = control((1300, DRAIN_REPLICA, 1, 0))
     o = serve([10], [2], control=rows, **PD)
-    assert times(o, "finish") == [1600 + 1021] and times(o, "replica") == [0]
-    assert events(o, REPLICA_STATE)[-1] == (1600, 1, STOPPED)
-    assert o.totals["flows"] == 0
+    assert times(o, "finish") == [1600 + 1000 + 1021] and times(o, "replica") == [1]
+    assert events(o, REPLICA_STATE) == [(1300, 1, DRAINING), (3621, 1, STOPPED)]
+    assert o.totals["flows"] == 1
 
 
 def test_a_failure_in_mid_iteration():

@@ -468,3 +468,31 @@ def test_half_stamps_are_refused(write, stamp):
     text = f"TIMESTAMP,ContextTokens,GeneratedTokens\n{stamp},1,1\n"
     with pytest.raises(InputError, match=r"line 2, column 'TIMESTAMP'.*not a date"):
         read_trace(write(text))
+
+
+def test_sorting_our_own_form_keeps_its_links(write):
+    text = "arrival_s,prompt,output,after\n5,1,1,-1\n1,2,1,-1\n6,3,1,0\n2,4,1,1\n"
+    trace = read_trace(write(text), sort=True)
+    assert trace.prompt.tolist() == [2, 4, 1, 3] and trace.after.tolist() == [-1, 0, -1, 2]
+
+
+def test_our_own_form_takes_another_arrival_process(write):
+    path = write("arrival_s,prompt,output\n5,1,1\n6,2,1\n")
+    trace = read_trace(path, arrivals={"process": "deterministic", "rate_per_s": 2.0})
+    assert trace.arrival.tolist() == [5 * 10**11, 10**12]
+
+
+def test_our_own_form_needs_its_block_size(write):
+    with pytest.raises(InputError, match="no block_tokens"):
+        read_trace(write("arrival_s,prompt,output,block_ids\n5,1,1,0\n"))
+
+
+def test_an_unknown_origin(write):
+    with pytest.raises(InputError, match="origin = 'zeroth'"):
+        read_trace(write("arrival_s,prompt,output\n5,1,1\n"), origin="zeroth")
+
+
+def test_nothing_left_after_rules_across_columns(write):
+    text = '{"timestamp": 0, "input_length": 9, "output_length": 1, "hash_ids": [1, 2, 3]}\n'
+    with pytest.raises(InputError, match="no requests to use"):
+        read_trace(write(text, "t.jsonl"), on_error="skip")
