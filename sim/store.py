@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -192,7 +191,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     A temporary file in the same directory is written, flushed to the disk and renamed; then the
     directory is flushed too.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         with open(temporary, "xb") as file:
             write(file)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_WHOLE = 1 << 62
+MAX_TICKS = (1 << 63) - (1 << 58)
 # Decimal places from a unit down to one tick (1 ps).
 UNITS = {"s": 12, "ms": 9, "us": 6, "ns": 3, "ps": 0}
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -41,9 +42,9 @@ class Instants(NamedTuple):
     places: int
 
     def ticks_from(self, whole: int, part: int = 0) -> NDArray[np.int64]:
-        """Ticks since an origin, clipped to +-2**62 where int64 would not hold them."""
+        """Ticks since an origin, clipped to +-MAX_TICKS where int64 would not hold them."""
         scale = 10**self.places
-        far = MAX_WHOLE // scale
+        far = MAX_TICKS // scale
         return np.clip(self.whole - whole, -far, far) * scale + (self.part - part)
 
 

@@ -41,7 +41,8 @@ The rules, in the order in which a request meets them
 *Arrival.* `arrived`: the tenant's counters rise. `admit` may refuse. If no replica that is up has
 the prefill role the request is parked, else `route` names one. A request whose
 prompt + output + 1 tokens need more blocks than that replica has is refused as too long. Otherwise
-it is queued: `priority` (event ENQUEUE) gives its key; the waiting queue is ordered by (key, id).
+it is queued: `priority` (event ENQUEUE, the tenant's `waiting` not yet raised for it) gives its
+key; the waiting queue is ordered by (key, id).
 
 *Blocks.* A request with kv tokens in memory holds ceil(kv / B) blocks, B = block tokens. available
 = free + evictable. `take(n)` uses free blocks first, then evicts. Under reserve = PROMPT a waiting
@@ -63,8 +64,9 @@ smallest first, ties by the order of release.
 
 1. Transfers that have arrived join the decode set in order of arrival; one that was cancelled
    meanwhile gives its blocks back instead.
-2. Waiting keys are recomputed (`priority`, event REKEY) if the policy is EVERY_ITERATION, or
-   ON_EVENT and something was queued, joined, finished or pre-empted here since the last time.
+2. Waiting keys are recomputed (`priority`, event REKEY, in queue order) if the policy is
+   EVERY_ITERATION, or ON_EVENT and something was queued, joined the decode set, finished or was
+   pre-empted here since the last time.
 3. Mixed engines (`mixed` = 1):
    a. Decode needs one block for every decoding request with kv % B == 0. The partial prefill, if
       any, gets chunk = min(need - kv, max_tokens - decoding) and needs

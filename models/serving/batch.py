@@ -257,6 +257,7 @@ def leave_queue(S: Any, r: int, i: int) -> None:
 
 @handler
 def leave_running(S: Any, i: int) -> None:
+    """Request i no longer runs, as far as its tenant's counters go."""
     S.tenants[S.info[i].tenant].running -= 1
 
 
@@ -409,6 +410,7 @@ def catch_up(S: Any, r: int, upto: int) -> None:
 
 @handler
 def note_peak(S: Any, r: int) -> None:
+    """Keep the most blocks that requests have held on r."""
     x = S.rep[r]
     used = S.kinds[x.kind].blocks - x.free - x.evictable
     if used > x.peak_blocks:

@@ -68,11 +68,13 @@ def startup_slot(S: Any, r: int) -> int:
 
 @handler
 def scale_slot(S: Any) -> int:
+    """Timer slot of the questions to the scale policy."""
     return 3 * S.par[0].n_replicas + S.par[0].n_nics
 
 
 @handler
 def snapshot_slot(S: Any) -> int:
+    """Timer slot of the snapshots for stale views."""
     return 3 * S.par[0].n_replicas + S.par[0].n_nics + 1
 
 

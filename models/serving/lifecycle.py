@@ -54,6 +54,7 @@ def fill_live_view(S: Any, now: int) -> None:
 
 @handler
 def on_arrival(S: Any, i: int, now: int) -> None:
+    """Request i arrives: it is refused, parked, or queued at a replica."""
     p = S.par[0]
     q = S.info[i]
     q.arrival = now

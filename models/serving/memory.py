@@ -27,6 +27,7 @@ def blocks_for(S: Any, tokens: int) -> int:
 
 @handler
 def is_resident(S: Any, r: int, block: int) -> bool:
+    """Whether r holds a block under its id."""
     word = S.holders[block * S.par[0].words + (r >> 6)]
     return (word >> np.uint64(r & 63)) & np.uint64(1) != np.uint64(0)
 

@@ -216,7 +216,7 @@ class Replica:
     def _rekey(self) -> None:
         stability = self.simulation.inp.stability
         if stability == EVERY_ITERATION or (stability == ON_EVENT and self.news):
-            for q in sorted(self.queue, key=lambda q: q.id):
+            for q in sorted(self.queue, key=lambda q: (q.key, q.id)):
                 q.key = self.simulation.policies.priority(q, self, REKEY)
         self.news = False
 

@@ -79,7 +79,7 @@ def _drive(
     epoch = _first_epoch(S, end) if progress else end
     target = min(end, epoch)
     while True:
-        status = advance(S, target)
+        status = _advance(S, target)
         if status == STEPPED:
             check_state(S)
         elif status == DRAIN_LOGS:
@@ -94,6 +94,17 @@ def _drive(
             break
     if progress and status != FAILED:
         progress(1.0, int(S.glob[0].now))
+
+
+def _advance(S: Any, until: int) -> int:
+    try:
+        return int(advance(S, until))
+    except (ArithmeticError, LookupError, ValueError) as error:
+        c = S.ctx[0]
+        raise KernelError(
+            f"a policy failed at tick {int(c.now)} (request {int(c.request)}, replica "
+            f"{int(c.replica)}): {type(error).__name__}: {error}"
+        ) from error
 
 
 def _first_epoch(S: Any, end: int) -> int:

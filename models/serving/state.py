@@ -26,7 +26,6 @@ from .layout import (
 from .outcome import GAP_BINS
 from .tables import CELL, CONTROL, KIND, ServingInput, column
 
-
 # taken over from the input as they are; the kernel does not write them
 _GIVEN = ("block_start", "block_ids", "delay", "timeout", "nic_of", "control")
 
@@ -63,7 +62,9 @@ def make_state(
     for hook in HOOKS:
         tables[f"{hook}_params"] = inp.hook_params(hook)
         tables[f"{hook}_memory"] = inp.hook_memory(hook)
-    return World(read_only=_GIVEN, **tables).bind(**{h: (HOOK_SIGNATURES[h], functions[h]) for h in HOOKS})
+    return World(read_only=_GIVEN, **tables).bind(
+        **{h: (HOOK_SIGNATURES[h], functions[h]) for h in HOOKS}
+    )
 
 
 def _pending_capacity(inp: ServingInput, n: int) -> int:

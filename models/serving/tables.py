@@ -12,7 +12,7 @@ import numpy as np
 from mltwin.sim.errors import InputError
 from mltwin.sim.records import record
 
-from .hooks import HOOKS, MIXED_ROLE, REQUEST, STATIC
+from .hooks import MIXED_ROLE, REQUEST, STATIC
 
 # where a request is
 (
@@ -257,10 +257,6 @@ class ServingInput:
 def column(values: np.ndarray, n: int, default: int, dtype: type) -> np.ndarray:
     """values, or n times the default where it is empty."""
     return np.full(n, default, dtype) if len(values) == 0 else np.asarray(values, dtype)
-
-
-def hook_names() -> tuple[str, ...]:
-    return tuple(HOOKS)
 
 
 __all__ = ["CELL", "CONTROL", "KIND", "REQUEST", "EngineKind", "IterationCells", "ServingInput"]

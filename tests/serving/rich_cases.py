@@ -285,9 +285,11 @@ def disaggregated(n: int, seed: int) -> Case:
         control=script(
             (0.21 * span, FAIL, 2, 0),
             (0.30 * span, FAIL, 0, 0),
-            (0.35 * span, CHANGE_ROLE, 3, MIXED_ROLE),
-            (0.40 * span, RECOVER, 2, 0),
+            (0.31 * span, FAIL, 1, 0),
+            (0.40 * span, CHANGE_ROLE, 3, MIXED_ROLE),
+            (0.42 * span, RECOVER, 2, 0),
             (0.45 * span, RECOVER, 0, 0),
+            (0.48 * span, RECOVER, 1, 0),
             (0.50 * span, CHANGE_ROLE, 3, DECODE_ROLE),
             (0.60 * span, DRAIN_REPLICA, 1, 0),
             (0.70 * span, START_REPLICA, 1, 0),
@@ -319,7 +321,7 @@ def closed_static(n: int, seed: int) -> Case:
 
 
 def autoscaled(n: int, seed: int) -> Case:
-    """Replicas of two kinds that come and go with the load, keys that change at events."""
+    """Replicas that come and go with the load, seen up to 100 ms late; keys change at events."""
     kinds = [engine(startup=700 * MS), engine(mixed=False, chunked=False, max_tokens=200)]
     kinds[1].speed = 1.5
     inp = load(
@@ -330,6 +332,7 @@ def autoscaled(n: int, seed: int) -> Case:
         kind_of=np.array([0, 1, 0, 0]),
         up=np.array([1, 1, 0, 0]),
         scale_every=250 * MS,
+        snapshot_every=100 * MS,
         live_view=True,
         stability=ON_EVENT,
         **three_tenants(n),

@@ -66,7 +66,7 @@ def digest_of(key):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_threads(workers, here):
+def test_threads(workers):
     """Sixteen inputs by one and by four threads, twice over, in another order."""
     keys = [(name, seed) for seed in (1, 2) for name in CASES]
     alone = {key: digest_of(key) for key in keys}
@@ -108,7 +108,7 @@ def test_watchers_change_nothing(name):
         make(N, 1).run(check=True),
         make(N, 1).run(log=True, check=True, progress=lambda share, now: ticks.append(now)),
     ]
-    assert len(ticks) > 2
+    assert len(ticks) >= 2
     assert [outcome_digest(o) for o in watched] == [outcome_digest(plain)] * len(watched)
     assert outcome_digest(watched[0], log=True) == outcome_digest(watched[3], log=True)
     assert all(o.counters == plain.counters for o in watched)
@@ -155,7 +155,7 @@ def test_cuts_change_nothing(name):
     random = integers(1, POLICY, np.arange(500), 2**30) * (end >> 30)
     for cuts in (times, np.unique([times - 1, times + 1]), np.sort(random)):
         S = state_of(CASES[name](N, 1))
-        for cut in cuts[cuts < end]:
+        for cut in cuts[(cuts >= 0) & (cuts < end)]:
             assert advance(S, int(cut)) == RUNNING
             assert S.glob[0].now <= cut
         assert advance(S, NEVER - 1) == FINISHED
