@@ -37,8 +37,8 @@ format: $(BUILT) ## let ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: $(BUILT) ## time the kernels: every benchmarks/bench_*.py, one after the other
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+bench: $(BUILT) ## measure speed and memory against the bars (wants a quiet machine, 5 minutes)
+	@$(PY) -m benchmarks.serving --out benchmarks/results/serving.json
 
 warmup: $(BUILT) ## compile the kernels into the cache
 	@$(PY) tools/warmup.py

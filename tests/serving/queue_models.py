@@ -41,12 +41,12 @@ FAST = Effort(20, 0.03)
 LONG = Effort(250, 0.01)
 
 
-def flat_cells(a: int = 0, b: int = 0, c: int = 0, per_sequence: int = 0) -> IterationCells:
-    """t = a + b tok + c ctx + per_sequence nseq, everywhere."""
+def flat_cells(a: int = 0, b: int = 0, per_sequence: int = 0) -> IterationCells:
+    """t = a + b tok + per_sequence nseq, everywhere."""
     return IterationCells(
         np.zeros(1, np.int32),
         np.array([0, 2**60]),
-        np.array([[a, b, c, 0]]),
+        np.array([[a, b, 0, 0]]),
         per_sequence=per_sequence,
     )
 
