@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 TICKS_PER_S = 10**12
 NEVER = 2**63 - 2**59
-"""Later than every event (100 days), and 6.7 days below the int64 limit: a duration may be added."""
+"""Later than every event (100 days); 6.7 days below the int64 limit, room to add a duration."""
 
 MAX_S = 9.2e6
 

@@ -4,8 +4,7 @@
 `world_structref`) add the Numba type and what a kernel needs to reach the tables.
 """
 
-from collections.abc import Mapping
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Self
 
 import numpy as np

@@ -29,6 +29,8 @@ from .timing import cell_of, next_knot, span
 from .waking import ITERATION_END, set_state
 
 ERROR_TIME = 7
+ERROR_COUNT = 8
+MAX_COUNT = 2**31 - 2**25  # a request makes fewer than 2**25 tokens, a run of iterations too
 
 
 @handler
@@ -40,6 +42,10 @@ def plan(S: Any, r: int, now: int) -> bool:
     g.plans += 1
     x.copied = 0
     x.n_new = 0
+    if x.decoding == 0:
+        x.G = 0  # nobody counts from it; a finish count has 31 bits
+    elif x.G > MAX_COUNT:
+        fail_request(S, ERROR_COUNT, r, x.G)
     _join_arrived(S, r, now)
     if x.waiting > 0 and (
         S.par[0].stability == EVERY_ITERATION or (S.par[0].stability == ON_EVENT and x.dirty)

@@ -18,7 +18,7 @@ from .layout import BATCH
 from .lifecycle import ERROR_ROUTE
 from .network import ERROR_FLOWS
 from .outcome import REPLICA_COLUMNS, Outcome
-from .planning import ERROR_TIME
+from .planning import ERROR_COUNT, ERROR_TIME
 from .queues import ERROR_KEY, ERROR_SCORE
 from .state import make_state
 from .tables import STATE_NAMES, ServingInput
@@ -122,6 +122,10 @@ def _raise_errors(S: Any, until: int | None) -> None:
         raise KernelError(f"preempt or evict: the score for request {request} is NaN")
     if g.error == ERROR_TIME:
         raise KernelError(f"an iteration on replica {request} takes {answer} ticks: less than one")
+    if g.error == ERROR_COUNT:
+        raise KernelError(
+            f"replica {request} has decoded {answer} iterations without a pause: too many"
+        )
     if g.error == ERROR_ROUTE:
         raise KernelError(
             f"route: request {request} was sent to replica {answer}, which {_why(S, answer)}"
