@@ -10,6 +10,7 @@ import numpy as np
 from mltwin.sim.eventlog import log_event
 from mltwin.sim.heap import heap_set
 from mltwin.sim.jit import handler
+from mltwin.sim.ticks import NEVER
 
 from .admission import admit_waiting, compute_chunk
 from .batch import (
@@ -30,6 +31,7 @@ from .waking import ITERATION_END, set_state
 
 ERROR_TIME = 7
 ERROR_COUNT = 8
+LONGEST = 2**58  # ticks (3.3 days) that one plan may take, so that the clock cannot overflow
 MAX_COUNT = 2**31 - 2**25  # a request makes fewer than 2**25 tokens, a run of iterations too
 
 
@@ -95,7 +97,7 @@ def _start(S: Any, r: int, now: int, work: int, preempted: bool) -> bool:
     slope = cell.c + cell.d * tokens
     ticks = cell.a + cell.b * tokens + slope * context
     ticks += k.per_sequence * sequences + k.per_work * work + x.copied
-    if ticks < 1:
+    if ticks < 1 or ticks > LONGEST or now > NEVER - LONGEST:
         fail_request(S, ERROR_TIME, r, ticks)
         ticks = np.int64(1)
     x.start = now
@@ -115,8 +117,17 @@ def _start(S: Any, r: int, now: int, work: int, preempted: bool) -> bool:
             x.planned = _identical(S, r, context)
     else:
         log_event(S, now, ITERATION, r, tokens)
+    while x.planned > 1 and _span_estimate(x) > LONGEST:
+        x.planned //= 2
     heap_set(S, r, now + span(x, x.planned), ITERATION_END)
     return True
+
+
+@handler
+def _span_estimate(x: Any) -> float:
+    """About how many ticks the plan takes; a float, which does not overflow."""
+    k = np.float64(x.planned)
+    return k * np.float64(x.ticks) + 0.5 * k * (k - 1.0) * np.float64(x.growth)
 
 
 @handler

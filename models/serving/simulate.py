@@ -121,7 +121,10 @@ def _raise_errors(S: Any, until: int | None) -> None:
     if g.error == ERROR_SCORE:
         raise KernelError(f"preempt or evict: the score for request {request} is NaN")
     if g.error == ERROR_TIME:
-        raise KernelError(f"an iteration on replica {request} takes {answer} ticks: less than one")
+        raise KernelError(
+            f"an iteration on replica {request} takes {answer} ticks at "
+            f"{int(g.now) / TICKS_PER_S:.0f} s: less than one tick, over 3 days, or past day 96"
+        )
     if g.error == ERROR_COUNT:
         raise KernelError(
             f"replica {request} has decoded {answer} iterations without a pause: too many"

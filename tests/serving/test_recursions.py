@@ -19,6 +19,7 @@ from queue_models import (
 
 from mltwin.models.serving.simulate import simulate
 from mltwin.models.serving.tables import IterationCells
+from mltwin.sim.errors import KernelError
 from mltwin.sim.ticks import seconds
 
 REQUEST = st.tuples(st.integers(0, 400_000), st.integers(1, 300), st.integers(1, 60))
@@ -115,3 +116,12 @@ def test_a_shared_processor_is_fair_in_every_round():
     rounds = np.cumsum([0, 5, 4, 3, 2, 1]) * 1000
     assert ends.tolist() == rounds[output].tolist()
     assert OUTPUT_TOKENS_PER_S * TICKS_PER_OUTPUT_TOKEN == 10**12
+
+
+def test_the_clock_does_not_overflow():
+    """231 days are too many: one clear error, not a clock that has gone round."""
+    inp = requests(np.zeros(1), 1, 2 * 10**9, [engine(flat_cells(a=10**10), 1)])
+    with pytest.raises(KernelError, match="past day 96"):
+        simulate(inp)
+    inp = requests(np.zeros(1), 1, 10**6, [engine(flat_cells(a=10**12), 1)])
+    assert simulate(inp).requests["finish"].tolist() == [10**18]

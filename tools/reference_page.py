@@ -1,0 +1,132 @@
+"""Writes docs/reference.md: scenario fields, engines, policies and hooks, as the code states them.
+
+`python tools/reference_page.py` writes the page, `--check` says whether it is current.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+
+
+def cell(text: Any) -> str:
+    """Text for one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def rows(header: list[str], body: list[list[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines)
+
+
+def kind_of(field: dict[str, Any]) -> str:
+    """What a schema field takes, in words."""
+    if "enum" in field:
+        return ", ".join(str(value) for value in field["enum"])
+    if "anyOf" in field:
+        return " or ".join(
+            kind_of(option) for option in field["anyOf"] if option != {"type": "null"}
+        )
+    if "$ref" in field:
+        return "table"
+    if field.get("type") == "array":
+        return f"list of {kind_of(field.get('items', {}))}"
+    names = {
+        "object": "table",
+        "string": "text",
+        "boolean": "true/false",
+        "integer": "whole number",
+    }
+    return names.get(field.get("type", ""), field.get("type", "any"))
+
+
+def default_of(field: dict[str, Any]) -> str:
+    """The default as TOML would write it; nothing for None and for tables."""
+    value = field.get("default")
+    if value is None or isinstance(value, dict | list):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def fields(definition: dict[str, Any]) -> str:
+    """Table of the fields of one section."""
+    return rows(
+        ["field", "takes", "default", "what"],
+        [
+            [f"`{name}`", kind_of(field), default_of(field), field.get("description", "")]
+            for name, field in definition["properties"].items()
+        ],
+    )
+
+
+def scenario_part() -> str:
+    """Every section and field of a serving scenario."""
+    from mltwin.serving import ServingScenario
+
+    schema = ServingScenario.model_json_schema()
+    sections = {
+        "Workload": "[workload]",
+        "LanguageModel": "[model]",
+        "Pool": "[cluster.<name>], one table a pool",
+        "Network": "[network]",
+        "Policies": "[policy]",
+        "Control": "[control]",
+        "Failure": "[[control.failures]]",
+        "Slo": "[slo]",
+    }
+    parts = ["## Scenario fields", "### Top level", fields(schema)]
+    for name, title in sections.items():
+        parts += [f"### `{title}`", fields(schema["$defs"][name])]
+    return "\n\n".join(parts)
+
+
+def engine_part() -> str:
+    """The engine presets and their flags."""
+    from mltwin.engines import PRESETS
+
+    flags = {name: preset.model_dump() for name, (preset, _) in PRESETS.items()}
+    columns = list(next(iter(flags.values())))
+    body = [[f"`{name}`", *values.values()] for name, values in flags.items()]
+    sources = "\n".join(f"- `{name}`: {cell(source)}" for name, (_, source) in PRESETS.items())
+    return f"## Engines\n\n{rows(['engine', *columns], body)}\n\n{sources}"
+
+
+def policy_part() -> str:
+    """The hooks, and the policies that fill them."""
+    from mltwin.models.serving.hooks import HOOKS
+    from mltwin.policies import list_policies
+
+    hooks = rows(
+        ["hook", "arguments", "decides"],
+        [[f"`{h.name}`", ", ".join(h.arguments), h.decides] for h in HOOKS.values()],
+    )
+    body = []
+    for policy in list_policies():
+        params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
+        body.append([f"`{policy.hook}`", f"`{policy.name}`", policy.stability, params, policy.doc])
+    policies = rows(["hook", "policy", "stability", "parameters", "what"], body)
+    return f"## Hooks\n\n{hooks}\n\n## Policies\n\n{policies}"
+
+
+def page() -> str:
+    """The whole page."""
+    head = (
+        "# Reference\n\nMade by `python tools/reference_page.py` from the code; a test holds it "
+        "current. What the words mean: [serving.md](serving.md)."
+    )
+    return "\n\n".join([head, scenario_part(), engine_part(), policy_part()]) + "\n"
+
+
+def main() -> int:
+    """Write the page, or with --check compare it."""
+    text = page()
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
