@@ -199,7 +199,7 @@ def _print_result(result: "Result", format: str) -> None:
 def _main_job(
     trace: str | None, requests: int | None, workers: int | None, out: Path, progress_json: bool
 ) -> None:
-    from mltwin.mainjob import Traffic, default_traffic, study
+    from mltwin.mainjob import default_traffic, study, traffic_of
     from mltwin.mainjob_report import (
         answer,
         capacity_table,
@@ -210,7 +210,7 @@ def _main_job(
     )
 
     say_if_cold()
-    for traffic in [Traffic(trace)] if trace else default_traffic():
+    for traffic in [traffic_of(trace)] if trace else default_traffic():
         folder = out / f"main-{Path(traffic.trace).stem}"
         with progress_bar(f"main job, {traffic.trace}", as_json=progress_json) as update:
             found = study(

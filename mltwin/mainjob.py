@@ -129,11 +129,19 @@ def default_traffic() -> list[Traffic]:
     found = [Traffic("azure-conv-synthetic")]
     if not os.environ.get("MLTWIN_DATA"):
         return found
-    real = (
-        Traffic("azure-conv-2023", seeds=(0,)),
-        Traffic("mooncake-conv", LONG_CLASSES, prefix_caching=True, seeds=(0,)),
-    )
+    real = [traffic_of(name) for name in ("azure-conv-2023", "mooncake-conv")]
     return found + [traffic for traffic in real if locate(traffic.trace) is not None]
+
+
+def traffic_of(trace: str) -> Traffic:
+    """A trace of the catalogue, or a file, with the classes that suit its prompts.
+
+    Mooncake's are long and share prefixes. Real traces have one seed: nothing in them is drawn.
+    """
+    if trace.startswith("mooncake-conv"):
+        seeds = (0, 1, 2) if trace.endswith("-synthetic") else (0,)
+        return Traffic(trace, LONG_CLASSES, prefix_caching=True, seeds=seeds)
+    return Traffic(trace, seeds=(0, 1, 2) if trace.endswith("-synthetic") else (0,))
 
 
 def study(

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.90
 TIE = 0.005
+FAILED = 0.5
 LATENCIES = ("p50_ttft_ms", "p99_ttft_ms", "p50_tpot_ms", "p99_tpot_ms")
+# Broken before "p50 ms" where a table is narrow, not within.
+HEADS = tuple(f"{n} {s}\u00a0ms" for n in ("TTFT", "TPOT") for s in ("p50", "p99"))
 Value = Callable[[Cell], float]
 
 
@@ -30,11 +33,8 @@ def load_table(study: Study) -> Table:
     classes = study.traffic.classes
     middle_class = classes[len(classes) // 2]
     values: list[tuple[str, Value, bool]] = [  # column, value, whether more is better
-        ("TTFT p50 ms", _metric("p50_ttft_ms"), False),
-        ("p99", _metric("p99_ttft_ms"), False),
-        ("TPOT p50 ms", _metric("p50_tpot_ms"), False),
-        ("p99", _metric("p99_tpot_ms"), False),
-        (f"goodput {middle_class.name}/s", lambda c: c.goodput[middle_class.name], True),
+        *((head, _metric(name), False) for head, name in zip(HEADS, LATENCIES, strict=True)),
+        (f"{middle_class.name} goodput req/s", lambda c: c.goodput[middle_class.name], True),
         *((f"{slo.name} %", _percent(slo), True) for slo in classes),
     ]
     rows: list[list[Any]] = []
@@ -49,7 +49,7 @@ def load_table(study: Study) -> Table:
         for j, (_, _, high) in enumerate(values):
             best |= {(top + i, 2 + j) for i in _leaders([row[j] for row in group], high)}
         breaks.add(len(rows) - 1)
-    columns = ["requests/s", "set-up", *(name for name, _, _ in values)]
+    columns = ["req/s", "set-up", *(name for name, _, _ in values)]
     runs = len(study.traffic.seeds)
     caption = "; ".join(slo.text for slo in classes)
     caption += f"; means of {runs} seeds" if runs > 1 else ""
@@ -65,7 +65,7 @@ def winner_table(study: Study) -> Table:
     ]
     columns = ["requests/s", *(slo.name for slo in classes)]
     caption = "who has most requests within the SLO, and the lead over the second in points; a "
-    caption += f"tie is less than {100 * TIE:g}"
+    caption += f"tie is less than {100 * TIE:g}; none where all keep less than {100 * FAILED:g} %"
     return Table(columns, rows, title="Who wins", caption=caption)
 
 
@@ -96,7 +96,7 @@ def tried_table(study: Study) -> Table:
         rows.append([cell.set_up.family, cell.set_up.variant, *metrics, *percents])
         if cell.set_up in study.chosen:
             best |= {(i, 0), (i, 1)}
-    columns = ["set-up", "variant", "TTFT p50 ms", "p99", "TPOT p50 ms", "p99"]
+    columns = ["set-up", "variant", *HEADS]
     columns += [f"{slo.name} %" for slo in classes]
     heading = f"Variants at {study.middle:g} requests/s"
     formats = {j: short for j in range(2, len(columns))}
@@ -310,6 +310,8 @@ def _winner(study: Study, slo: SloClass, rate: float) -> str:
         reverse=True,
     )
     (first, name), (second, _) = shares[0], shares[1]
+    if first < FAILED:
+        return f"none (best {100 * first:.0f} %)"
     if first - second < TIE:
         return f"tie {100 * first:.0f} %"
     return f"{name} {100 * first:.0f} % (+{100 * (first - second):.0f})"

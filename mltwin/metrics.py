@@ -14,6 +14,15 @@ QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 STATS = ("mean", "std", "min", *QUANTILES, "max")
 
 
+def exact_sum(values: np.ndarray) -> int:
+    """The sum of integers as a Python int: a run's ticks over all requests can pass 2**63."""
+    if values.dtype.kind not in "iu":
+        return int(values.sum())
+    low = values.astype(np.int64) & 0xFFFFFFFF
+    high = values.astype(np.int64) >> 32
+    return (int(high.sum()) << 32) + int(low.sum())
+
+
 def spread(values: np.ndarray) -> dict[str, float]:
     """Mean, (population) standard deviation, range and percentiles of values; {} for none.
 
@@ -99,6 +108,8 @@ _UNITS = (
     ("tokens", "tokens"),
     ("dollars", "$"),
     ("joules", "J"),
+    ("mean_batch", "sequences"),
+    *((name, "share") for name in ("attainment", "_use", "_ratio", "busy_prefill", "busy_decode")),
 )
 
 

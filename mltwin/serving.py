@@ -17,6 +17,10 @@ from .fields import Section, close_to
 from .result import Result
 from .scenario import Scenario
 
+# A duration is added to a time of at most 100 days; int64 ticks have 6 days beyond (`sim.ticks`).
+MAX_WAIT_S = 5 * 86_400.0
+MAX_TIME_S = 100 * 86_400.0
+
 Spec = str | dict[str, Any]
 """A name, or a table with `name` and parameters."""
 
@@ -39,7 +43,10 @@ class Workload(Section):
         None, min_length=2, max_length=2, description="[from, to) in seconds of the trace"
     )
     requests: int | None = Field(
-        None, ge=1, description="how many: the first ones, or the trace repeated up to them"
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="how many: the first ones, or the trace repeated up to them",
     )
     rate: float | None = Field(None, gt=0, description="requests per second, else the trace's own")
     rate_scale: float | None = Field(None, gt=0, description="factor on the trace's own rate")
@@ -52,10 +59,17 @@ class Workload(Section):
     concurrency: int | None = Field(
         None, ge=1, description="closed loop: so many requests at a time, arrivals ignored"
     )
-    think_s: float = Field(0.0, ge=0, description="closed loop: pause before the next request")
-    timeout_s: float | None = Field(None, gt=0, description="clients give up after so long")
+    think_s: float = Field(
+        0.0, ge=0, le=MAX_WAIT_S, description="closed loop: pause before the next request"
+    )
+    timeout_s: float | None = Field(
+        None, gt=0, le=MAX_WAIT_S, description="clients give up after so long"
+    )
     deadline_s: float | None = Field(
-        None, gt=0, description="for deadline policies, after arrival; else slo.ttft_ms"
+        None,
+        gt=0,
+        le=MAX_WAIT_S,
+        description="for deadline policies, after arrival; else slo.ttft_ms",
     )
     prediction: Literal["oracle", "noisy", "mean"] = Field(
         "oracle", description="what policies know of output lengths"
@@ -100,21 +114,25 @@ class Pool(Section):
         0.9, gt=0, le=1, description="share of GPU memory the engine may use"
     )
     kv_blocks: int | None = Field(None, ge=1, description="of a replica, else by memory")
-    host_memory_gb: float = Field(0.0, ge=0, description="for swapped KV, per replica")
+    host_memory_gb: float = Field(0.0, ge=0, le=1e6, description="for swapped KV, per replica")
     host_overhead_ms: float | None = Field(
-        None, ge=0, description="scheduler time of an iteration, else the profile's"
+        None, ge=0, le=1e6, description="scheduler time of an iteration, else the profile's"
     )
     dollars_per_gpu_hour: float | None = Field(None, ge=0, description="for the cost metrics")
-    startup_s: float = Field(0.0, ge=0, description="from start to up, for scaling and recovery")
+    startup_s: float = Field(
+        0.0, ge=0, le=MAX_WAIT_S, description="from start to up, for scaling and recovery"
+    )
     initially_up: int | None = Field(None, ge=0, description="replicas up at the start, else all")
 
 
 class Network(Section):
     """Links between replicas, for KV hand-over."""
 
-    bandwidth_gbps: float = Field(400.0, gt=0, description="of each NIC, each way, in Gbit/s")
+    bandwidth_gbps: float = Field(
+        400.0, ge=0.1, le=1e6, description="of each NIC, each way, in Gbit/s"
+    )
     replicas_per_nic: int = Field(1, ge=1, description="neighbours in a pool that share one NIC")
-    latency_us: float = Field(10.0, ge=0, description="of a hand-over message")
+    latency_us: float = Field(10.0, ge=0, le=1e9, description="of a hand-over message")
 
 
 class Policies(Section):
@@ -136,26 +154,35 @@ class Failure(Section):
 
     pool: str = Field(description="its pool")
     index: int = Field(0, ge=0, description="its number in the pool, from 0")
-    at_s: float = Field(ge=0, description="when it fails")
-    until_s: float | None = Field(None, ge=0, description="when it is up again, else never")
+    at_s: float = Field(ge=0, le=MAX_TIME_S, description="when it fails")
+    until_s: float | None = Field(
+        None, ge=0, le=MAX_TIME_S, description="when it is up again, else never"
+    )
 
 
 class Control(Section):
     """What happens to the cluster, and how fresh the policies' view of it is."""
 
     failures: list[Failure] = Field([], description="replicas that fail")
-    scale_interval_s: float = Field(10.0, gt=0, description="how often `policy.scale` is asked")
+    scale_interval_s: float = Field(
+        10.0, ge=1e-6, le=MAX_WAIT_S, description="how often `policy.scale` is asked"
+    )
     snapshot_s: float = Field(
-        0.0, ge=0, description="policies see the replicas as they were at each such tick; 0: live"
+        0.0,
+        ge=0,
+        le=MAX_WAIT_S,
+        description="policies see the replicas as they were at each such tick; 0: live",
     )
 
 
 class Slo(Section):
     """Limits a request must keep to count as good; none given, all do."""
 
-    ttft_ms: float | None = Field(None, gt=0, description="time to first token")
-    tpot_ms: float | None = Field(None, gt=0, description="time per output token after the first")
-    e2e_ms: float | None = Field(None, gt=0, description="whole request")
+    ttft_ms: float | None = Field(None, gt=0, le=4e8, description="time to first token")
+    tpot_ms: float | None = Field(
+        None, gt=0, le=4e8, description="time per output token after the first"
+    )
+    e2e_ms: float | None = Field(None, gt=0, le=4e8, description="whole request")
 
 
 class ServingScenario(Scenario):
@@ -274,6 +301,7 @@ def _check_pools(scenario: ServingScenario) -> None:
                 where="cluster",
                 mend=f"add a pool with role = '{phase}' or 'mixed'",
             )
+    _check_up_at_start(scenario)
     for name, pool in pools.items():
         where = f"cluster.{name}"
         if (pool.initially_up or 0) > pool.replicas:
@@ -292,6 +320,24 @@ def _check_pools(scenario: ServingScenario) -> None:
         except InputError as error:
             flag = f"{where}.engine.{error.where}" if error.where else f"{where}.engine"
             raise InputError(error.message, where=flag, mend=error.mend) from None
+
+
+def _check_up_at_start(scenario: ServingScenario) -> None:
+    """Without a scale policy nothing would ever start the replicas that are down at the start."""
+    if scenario.policy.scale != "none":
+        return
+    up = {
+        scenario.role(name)
+        for name, pool in scenario.cluster.items()
+        if (pool.replicas if pool.initially_up is None else pool.initially_up)
+    }
+    for phase in ("prefill", "decode"):
+        if not up & {phase, "mixed"}:
+            raise InputError(
+                f"no replica that does {phase} is up at the start, and no policy starts one",
+                where="cluster",
+                mend="raise initially_up, or choose a policy.scale",
+            )
 
 
 def _check_failures(scenario: ServingScenario) -> None:
@@ -313,6 +359,27 @@ def _check_failures(scenario: ServingScenario) -> None:
             raise InputError(
                 f"{failure.until_s} is not after at_s = {failure.at_s}", where=f"{where}.until_s"
             )
+    _check_survivors(scenario)
+
+
+def _check_survivors(scenario: ServingScenario) -> None:
+    """Requests that no replica is left for would wait for ever, unless their clients give up."""
+    if scenario.policy.scale != "none" or scenario.workload.timeout_s is not None:
+        return
+    lost = {(f.pool, f.index) for f in scenario.control.failures if f.until_s is None}
+    for phase in ("prefill", "decode"):
+        able = {
+            (name, i)
+            for name, pool in scenario.cluster.items()
+            if scenario.role(name) in (phase, "mixed")
+            for i in range(pool.replicas)
+        }
+        if able <= lost:
+            raise InputError(
+                f"every replica that does {phase} fails for good: requests would wait for ever",
+                where="control.failures",
+                mend="give one an until_s, or clients a workload.timeout_s",
+            )
 
 
 def _check_workload(workload: Workload) -> None:
@@ -332,9 +399,11 @@ def _check_workload(workload: Workload) -> None:
             where="workload.rate_scale",
             mend="give workload.rate",
         )
-    if workload.window_s is not None and not 0 <= workload.window_s[0] < workload.window_s[1]:
+    window = workload.window_s
+    if window is not None and not 0 <= window[0] < window[1] <= MAX_TIME_S:
         raise InputError(
-            f"{workload.window_s} is not an interval [from, to)", where="workload.window_s"
+            f"{window} is not an interval [from, to) within {MAX_TIME_S:,.0f} s",
+            where="workload.window_s",
         )
     for name, weight in workload.tenants.items():
         if not weight > 0:

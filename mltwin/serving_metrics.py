@@ -21,7 +21,7 @@ import numpy as np
 from mltwin.models.serving.outcome import gap_bin_edges
 from mltwin.models.serving.tables import CANCELLED, DONE, REFUSED
 
-from .metrics import flat, histogram_spread, spread
+from .metrics import exact_sum, flat, histogram_spread, spread
 
 Columns = Mapping[str, np.ndarray]
 TICKS_PER_MS = 1e9
@@ -99,7 +99,7 @@ def gap_metrics(requests: Columns, gaps: np.ndarray) -> dict[str, float]:
     """Inter-token latency from the histogram of gaps; the mean of completed requests is exact."""
     done = requests["state"] == DONE
     count = int((requests["output"][done] - 1).sum())
-    total = int((requests["finish"][done] - requests["first"][done]).sum())
+    total = exact_sum(requests["finish"][done] - requests["first"][done])
     exact = total / count / TICKS_PER_MS if count else None
     edges = gap_bin_edges() / TICKS_PER_MS
     return flat("itl", "ms", histogram_spread(gaps, edges, mean=exact))
@@ -112,7 +112,7 @@ def pool_rows(replicas: Columns, pools: list[dict[str, Any]]) -> list[dict[str, 
 
 def _pool(replicas: Columns, index: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     mine = replicas["pool"] == index
-    total = {name: int(column[mine].sum()) for name, column in replicas.items()}
+    total = {name: exact_sum(column[mine]) for name, column in replicas.items()}
     iterations, up = total["iterations"], total["up_ticks"]
     gpus = facts["gpus_per_replica"]
     gpu_hours = up / 1e12 / 3600 * gpus

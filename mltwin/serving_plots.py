@@ -35,17 +35,18 @@ def _latency(axes: "Axes", result: "ServingResult", name: str, title: str) -> No
         axes.text(0.5, 0.5, "no request completed", ha="center", transform=axes.transAxes)
         return
     draw_cdf(axes, values, colour=COLOURS[0])
-    for level, stat, side in ((0.5, "p50", "right"), (0.99, "p99", "left")):
+    for level, stat in ((0.5, "p50"), (0.99, "p99")):
         at = result.metrics[f"{stat}_{name}_ms"]
         axes.plot(at, level, "o", color=COLOURS[0], markersize=5)
         axes.annotate(
             f"{stat} {show(at, 3)} ms",
             (at, level),
-            xytext=(-7, 4) if side == "right" else (7, -12),
+            xytext=(7, -12),
             textcoords="offset points",
-            ha=side,
             fontsize=8,
             color=INK,
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
         )
     limit = result.limits.get(name)
     if limit is not None:
@@ -53,8 +54,9 @@ def _latency(axes: "Axes", result: "ServingResult", name: str, title: str) -> No
         axes.annotate(
             f"SLO {show(limit)} ms",
             (limit, 0.02),
-            xytext=(4, 0),
+            xytext=(4, 0) if limit < values.max() else (-4, 0),
             textcoords="offset points",
+            ha="left" if limit < values.max() else "right",
             fontsize=8,
             color=COLOURS[1],
         )

@@ -14,7 +14,7 @@ import numpy as np
 from mltwin.models.serving.outcome import EVENT_NAMES, REPLICA_COLUMNS, Outcome
 from mltwin.models.serving.tables import DONE, STATE_NAMES
 
-from .metrics import STATS, plain
+from .metrics import STATS, plain, unit
 from .result import Columns, Result
 from .serving_metrics import (
     LATENCIES,
@@ -280,8 +280,10 @@ class ServingResult(Result):
 
     def totals_table(self) -> Table:
         """Everything that is no latency, one row each."""
-        rows: list[list[Any]] = [[k, v] for k, v in self.metrics.items() if not k.endswith("_ms")]
-        return Table(["metric", "value"], rows)
+        rows: list[list[Any]] = [
+            [k, v, unit(k)] for k, v in self.metrics.items() if not k.endswith("_ms")
+        ]
+        return Table(["metric", "value", "unit"], rows)
 
     def report(self) -> list[Table]:
         """Latencies and totals; pools and tenants where there are several."""

@@ -13,7 +13,7 @@ from mltwin.models.serving.tables import ServingInput
 from mltwin.policies.declare import Policy, Sizes
 from mltwin.policies.registry import resolve
 from mltwin.sim.errors import InputError
-from mltwin.sim.ticks import ticks
+from mltwin.sim.ticks import seconds, ticks
 from mltwin.workloads.table import DEFAULTS, Trace
 
 from .serving import ServingScenario
@@ -22,6 +22,8 @@ from .serving_result import ServingResult
 from .serving_workload import deadlines, make_trace, predictions, tenant_weights
 
 DEFAULT_BLOCK_TOKENS = 16
+# The kernel stops at day 96, so that no duration added to a time overflows int64 ticks.
+MAX_RUN_S = 95 * 86_400.0
 Progress = Callable[[float, float], None]
 
 
@@ -77,6 +79,14 @@ def lower(scenario: ServingScenario, seed: int) -> Lowered:
     Raises InputError whose place is the dotted path of the field that is wrong.
     """
     trace = make_trace(scenario, seed)
+    last_s = float(seconds(int(trace.arrival.max())))
+    if last_s > MAX_RUN_S:
+        raise InputError(
+            f"the last request comes after {last_s / 86_400:.1f} days, a run reaches "
+            f"{MAX_RUN_S / 86_400:.0f}",
+            where="workload",
+            mend="cut it with workload.window_s, or raise the rate",
+        )
     block_tokens, caching, notes = _blocks(scenario, trace)
     longest = int((trace.prompt.astype(np.int64) + trace.output).max())
     cluster = make_cluster(scenario, block_tokens, longest)
@@ -108,6 +118,10 @@ def choose_policies(scenario: ServingScenario) -> dict[str, tuple[Policy, np.nda
     for hook in HOOKS:
         spec = getattr(scenario.policy, hook)
         name = spec if isinstance(spec, str) else spec.get("name", "")
+        if not isinstance(name, str):
+            raise InputError(
+                f"{name!r} is no name", where=f"policy.{hook}.name", mend="give a name in quotes"
+            )
         file, colon, function = name.partition(":")
         if colon and file.endswith(".py"):
             name = f"{scenario.resolve_path(file)}:{function}"

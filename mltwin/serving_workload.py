@@ -39,7 +39,10 @@ def make_trace(scenario: ServingScenario, seed: int) -> Trace:
             "has no requests", where="workload.trace", mend="choose another trace or window_s"
         )
     if workload.requests is not None:
-        trace = _so_many(trace, workload.requests)
+        try:
+            trace = _so_many(trace, workload.requests)
+        except InputError as error:
+            raise placed(error, "workload.requests") from None
     trace = _retimed(trace, workload, seed)
     if workload.timeout_s is not None:
         trace = trace.changed(timeout=np.full(len(trace), ticks(workload.timeout_s)))
@@ -164,7 +167,7 @@ def _retimed(trace: Trace, workload: Workload, seed: int) -> Trace:
             spec["burstiness"] = workload.burstiness
         return with_arrivals(trace, spec, seed)
     if workload.rate_scale is not None:
-        return scale_rate(trace, workload.rate_scale)
+        return _scaled(trace, workload.rate_scale, "workload.rate_scale")
     if workload.rate is not None:
         if trace.span_s <= 0:
             raise InputError(
@@ -173,5 +176,12 @@ def _retimed(trace: Trace, workload: Workload, seed: int) -> Trace:
                 mend="set workload.arrivals = 'poisson'",
             )
         own = (len(trace) - 1) / trace.span_s
-        return scale_rate(trace, workload.rate / own)
+        return _scaled(trace, workload.rate / own, "workload.rate")
     return trace
+
+
+def _scaled(trace: Trace, factor: float, where: str) -> Trace:
+    try:
+        return scale_rate(trace, factor)
+    except InputError as error:
+        raise InputError(error.message, where=where, mend=error.mend) from None

@@ -1,6 +1,7 @@
 """Tables of results as text: for the terminal (rich), Markdown, or a data frame."""
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -85,7 +86,8 @@ class Table:
             title_style="bold",
         )
         numeric = [self._is_numeric(j) for j in range(len(self.columns))]
-        for j, (column, right) in enumerate(zip(self.columns, numeric, strict=True)):
+        heads = self._wrapped_heads()
+        for j, (column, right) in enumerate(zip(heads, numeric, strict=True)):
             label = j < 2 and not right
             made.add_column(
                 escape(column), justify="right" if right else "left", no_wrap=label, overflow="fold"
@@ -104,6 +106,16 @@ class Table:
             self.formats[j](cell) if j in self.formats and _is_number(cell) else show(cell)
             for j, cell in enumerate(row)
         ]
+
+    def _wrapped_heads(self) -> list[str]:
+        """The column names, broken at spaces to be no wider than their cells need."""
+        texts = [self._texts(row) for row in self.rows]
+        heads = []
+        for j, column in enumerate(self.columns):
+            words = column.split(" ")  # a no-break space holds a number and its unit together
+            widest = max([len(row[j]) for row in texts] + [len(word) for word in words] or [1])
+            heads.append(textwrap.fill(column, widest, break_on_hyphens=False) or column)
+        return heads
 
     def _is_numeric(self, column: int) -> bool:
         return all(not isinstance(row[column], str) for row in self.rows)

@@ -141,10 +141,31 @@ def detect(source: Source) -> str:
         if form.kind in ("", kind) and form.marks <= names_found:
             return name
     shown = ", ".join(sorted(repr(name)[:40] for name in names_found)[:12]) or repr(first[:60])
+    nearly = _nearly(names_found, kind)
+    if nearly is not None:
+        name, lacking = nearly
+        raise source.error(
+            f"no column {lacking!r}, which the {name} format needs; it has {shown}",
+            mend="add the column, or map the columns with columns={...}",
+        )
     raise source.error(
         f"no known format has {shown}",
         mend=f"map the columns with columns={{...}} or name the format ({', '.join(FORMATS)})",
     )
+
+
+def _nearly(names_found: set[str], kind: str) -> tuple[str, str] | None:
+    """The format of which all marks but one are there, and that one; None if not a single one."""
+    found = []
+    for name, form in FORMATS.items():
+        missing = form.marks - names_found
+        if form.kind in ("", kind) and len(missing) == 1 and len(form.marks) > 1:
+            found.append((len(form.marks), name, next(iter(missing))))
+    if not found:
+        return None
+    most = max(count for count, _, _ in found)
+    best = [(name, missing) for count, name, missing in found if count == most]
+    return best[0] if len(best) == 1 else None
 
 
 def _opening(source: Source) -> str:

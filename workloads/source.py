@@ -128,8 +128,9 @@ class Guard(io.RawIOBase):
             chunk = self._stream.read(min(size, _CHUNK))
         except _BROKEN as broken:
             raise self._fail(
-                f"the {self.source.packing} data is damaged or cut short ({broken})",
+                f"data is damaged or cut short ({broken})",
                 "fetch or pack the file again",
+                plain=f"the {self.source.packing}",
             ) from None
         except OSError as failed:
             raise self._fail(f"cannot be read ({failed.strerror or failed})") from None

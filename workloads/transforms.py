@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mltwin.sim import rng_arrays as rng
 from mltwin.sim.errors import InputError
-from mltwin.sim.ticks import ticks
+from mltwin.sim.ticks import TICKS_PER_S, ticks
 
 from .table import COLUMNS, MAX_TIME, MAX_TOKENS, Trace
 
@@ -52,6 +52,14 @@ def scale_rate(trace: Trace, factor: float) -> Trace:
     """Arrivals `factor` times as fast; think times and timeouts stay, being people's."""
     if not 0 < factor < float("inf"):
         raise InputError(f"factor = {factor} is not above 0", where="scale_rate")
+    last = int(trace.arrival.max(initial=0))
+    if last > factor * MAX_TIME:
+        most = MAX_TIME / TICKS_PER_S / 86_400
+        raise InputError(
+            f"at {factor:.3g} times its rate the trace lasts more than {most:.0f} days",
+            where="scale_rate",
+            mend="take a higher rate or fewer requests",
+        )
     arrival = np.rint(trace.arrival / factor)
     return trace.changed(arrival=arrival, meta=_noted(trace, "scale_rate", factor))
 

@@ -6,9 +6,23 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import mltwin as mt
-from mltwin.mainjob import CHAT_CLASSES, LOADS, Cell, Study, Traffic, best_variant, nice, study
+from mltwin.mainjob import (
+    CHAT_CLASSES,
+    LOADS,
+    LONG_CLASSES,
+    Cell,
+    SloClass,
+    Study,
+    Traffic,
+    best_variant,
+    default_traffic,
+    nice,
+    study,
+    traffic_of,
+)
 from mltwin.mainjob_report import (
     answer,
     capacity,
@@ -130,3 +144,24 @@ def test_real_traces(data_dir, monkeypatch) -> None:
         study(Traffic(name, seeds=(0,))) for name in ("azure-conv-synthetic", "azure-conv-2023")
     )
     assert made.knee == pytest.approx(real.knee, rel=0.35)
+
+
+def test_a_trace_by_name_gets_the_classes_of_the_whole_job() -> None:
+    long, plain = traffic_of("mooncake-conv"), traffic_of("some/file.csv")
+    assert long.prefix_caching and long.classes == LONG_CLASSES
+    assert not plain.prefix_caching and plain.classes == CHAT_CLASSES and plain.seeds == (0,)
+    assert default_traffic()[0] == traffic_of("azure-conv-synthetic")
+
+
+def test_where_all_fail_nobody_wins(found: Study) -> None:
+    hopeless = SloClass("hopeless", 1e-6, 1e-6)
+    cells = [replace(cell, attainment={"hopeless": 0.0}) for cell in found.cells]
+    none = replace(found, traffic=replace(found.traffic, classes=(hopeless,)), cells=cells)
+    table = winner_table(none)
+    assert all(row[1] == "none (best 0 %)" for row in table.rows)
+
+
+def test_the_tables_fit_into_100_columns(found: Study) -> None:
+    for table in (load_table(found), capacity_table(found)):
+        made = replace(table, caption="").rich()
+        assert Console(width=300).measure(made).maximum <= 100

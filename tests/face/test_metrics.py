@@ -203,13 +203,13 @@ def test_overworked_replicas_are_found() -> None:
         ("p99_ttft_ms", "lower", "ms"),
         ("request_goodput", "higher", "requests/s"),
         ("output_throughput", "higher", "tokens/s"),
-        ("slo_attainment", "higher", ""),
-        ("prefix_hit_ratio", "higher", ""),
+        ("slo_attainment", "higher", "share"),
+        ("prefix_hit_ratio", "higher", "share"),
         ("refused", "lower", ""),
         ("dollars_per_million_tokens", "lower", "tokens"),
         ("joules", "lower", "J"),
         ("duration_s", "none", "s"),
-        ("peak_kv_use", "none", ""),
+        ("peak_kv_use", "none", "share"),
     ],
 )
 def test_directions_and_units(metric: str, way: str, of: str) -> None:
