@@ -121,7 +121,7 @@ def test_apex_and_mlperf_forms():
 def test_the_splitwise_performance_table_is_no_trace():
     from mltwin.sim.errors import InputError
 
-    with pytest.raises(InputError, match="no known format"):
+    with pytest.raises(InputError, match="no column 'arrival_timestamp'"):
         read_trace(Path(DATA) / "traces" / "calibration" / "splitwise" / "perf_model.csv")
 
 
