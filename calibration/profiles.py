@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from mltwin.models.gpu.operators import DecodeCost, ElementwiseCost, MoeCost, Operators, PrefillCost
+from mltwin.models.gpu.operators import (
+    AllReduceCost,
+    DecodeCost,
+    ElementwiseCost,
+    GemmCost,
+    MoeCost,
+    Operators,
+    PrefillCost,
+)
 from mltwin.models.gpu.profile import (
     FORMAT,
     Facts,
@@ -170,7 +178,7 @@ class Builder:
             provenance=tuple(self.provenance),
         )
 
-    def gemm(self) -> dict[str, fit.GemmCost]:
+    def gemm(self) -> dict[str, GemmCost]:
         file = self._file("gemm", "gemm_perf.csv.gz")
         table = read.read_gemm(file[1])
         costs = {}
@@ -240,7 +248,7 @@ class Builder:
             )  # fmt: skip
         return costs
 
-    def all_reduce(self) -> dict[int, fit.AllReduceCost]:
+    def all_reduce(self) -> dict[int, AllReduceCost]:
         file = self._file("comm", "custom_allreduce_perf.csv")
         table = read.read_all_reduce(file[1])
         costs = {}
@@ -252,7 +260,7 @@ class Builder:
             self._record(f"all_reduce.{gpus}", file, method, error, rows, ("size_bytes",))
         return costs
 
-    def elementwise(self, gemm: fit.GemmCost) -> ElementwiseCost:
+    def elementwise(self, gemm: GemmCost) -> ElementwiseCost:
         relative = self.source.activation
         file = (relative, read.source_path(self.data, relative))
         rows = read.read_mlp_activation(file[1])

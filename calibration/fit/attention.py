@@ -1,0 +1,89 @@
+"""Fits of attention."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mltwin.calibration.read import held_out
+from mltwin.models.gpu.operators import DecodeCost, PrefillCost
+
+from .robust import Array, FitError, fit_error, robust_fit
+
+
+def fit_decode(
+    rows: pd.DataFrame,
+    *,
+    sms: int,
+    bandwidth: float,
+    kv_bytes: float,
+    l2_bytes: float,
+    serial: bool,
+) -> tuple[DecodeCost, FitError]:
+    """Decode attention without window; head configurations are held out.
+
+    A benchmark repeats one call, so keys and values below the L2 size are read from L2; in
+    serving the weights stream through between two calls. Of contexts above 128 tokens, rows
+    between 2 MB (where latency rules) and twice the L2 size are therefore left out. Shorter
+    contexts, for which some kernels skip the combining step, serve only to see the cost of a
+    work item: up to 16 tokens, at least 8 items a multiprocessor.
+    """
+    batch, kv_heads, context, measured, head_dim = (
+        rows[c].to_numpy(float) for c in ("batch", "kv_heads", "context", "seconds", "head_dim")
+    )
+    size = 2 * batch * context * kv_heads * head_dim * kv_bytes
+    long = (context > 128) & ((size < 2e6) | (size > 2 * l2_bytes))
+    many = (context <= 16) & (batch * kv_heads >= 8 * sms)
+    keep = long | many
+    rows = rows[keep]
+    batch, kv_heads, context, measured, size = (
+        values[keep] for values in (batch, kv_heads, context, measured, size)
+    )
+    alone = (rows["heads"] == rows["kv_heads"]).to_numpy()
+    held = held_out(rows["heads"], rows["kv_heads"], rows["head_dim"])
+
+    def times(p: dict[str, float], pick: npt.NDArray[np.bool_]) -> Array:
+        cost = DecodeCost(**p)
+        one, many = (
+            cost.seconds(batch[pick], kv_heads[pick], size[pick], context[pick], group)
+            for group in (1, 2)
+        )
+        return np.where(alone[pick], one, many)
+
+    bounds = {
+        "overhead_s": (1e-6, 1e-5, 3e-5),
+        "item_s": (1e-10, 2e-8, 1e-6),
+        "bandwidth": (0.3 * bandwidth, 0.85 * bandwidth, bandwidth),
+        "power": (1.0, 1.5, 8.0),
+    }
+    if serial:
+        bounds["serial_s"] = (1e-10, 2e-8, 1e-6)
+        bounds["ungrouped_overhead_s"] = (1e-6, 1e-5, 3e-5)
+    found = robust_fit(lambda p: times(p, ~held), measured[~held], bounds)
+    return DecodeCost(**found), fit_error(times(found, held | ~held), measured, held)
+
+
+def fit_prefill(rows: pd.DataFrame, *, flops: float) -> tuple[PrefillCost, FitError]:
+    """Prefill attention without window, one head size, sequences of 16 tokens and more."""
+    rows = rows[rows["tokens"] >= 16]
+    head_dim = int(rows["head_dim"].iloc[0])
+    batch, tokens, heads, kv_heads, measured = (
+        rows[c].to_numpy(float) for c in ("batch", "tokens", "heads", "kv_heads", "seconds")
+    )
+    new, pairs = batch * tokens, batch * tokens * (tokens + 1) / 2
+    held = held_out(rows["heads"], rows["kv_heads"], rows["head_dim"])
+
+    def times(p: dict[str, float], pick: npt.NDArray[np.bool_]) -> Array:
+        return PrefillCost(**p).seconds(
+            new[pick], pairs[pick], tokens[pick], heads[pick], kv_heads[pick], head_dim
+        )
+
+    bounds = {
+        "overhead_s": (1e-6, 1e-5, 5e-5),
+        "flops": (0.1 * flops, 0.6 * flops, flops),
+        "token_s": (1e-15, 2e-12, 1e-10),
+        "kv_share": (0.01, 1.0, 10.0),
+        "serial_s": (1e-12, 1e-10, 1e-8),
+        "power": (1.0, 2.0, 8.0),
+    }
+    found = robust_fit(lambda p: times(p, ~held), measured[~held], bounds)
+    return PrefillCost(**found), fit_error(times(found, held | ~held), measured, held)

@@ -1,0 +1,18 @@
+"""Kernels that only move bytes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrays import Array, Number
+
+
+@dataclass(frozen=True)
+class ElementwiseCost:
+    """Norms, activations, rotary embedding, cache writes: t = kernel_s + bytes/bandwidth."""
+
+    kernel_s: float
+    bandwidth: float
+
+    def seconds(self, kernels: float, size_bytes: Number) -> Array:
+        return kernels * self.kernel_s + np.asarray(size_bytes, float) / self.bandwidth

@@ -1,0 +1,57 @@
+"""The routed experts of a mixture-of-experts layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrays import Array, Number
+
+
+@dataclass(frozen=True)
+class MoeCost:
+    """The routed experts of one layer on one GPU (gate-up, activation, down, fused).
+
+        t = overhead + expert_s A + row_s m T h + (compute^p + memory^p)^(1/p)
+
+    m tokens choose T of E experts; A = E (1 - (1 - T/E)^(skew m)) of them are read, each padded
+    to ``block`` rows: compute = 6 (m T + A block/2) h M / flops, memory = A 3 h M weight_bytes /
+    bandwidth. ``row_s`` is for each routed row and column of h (gather, scatter).
+    """
+
+    overhead_s: float
+    expert_s: float
+    flops: float
+    bandwidth: float
+    power: float
+    block: float
+    skew: float
+    row_s: float
+    weight_bytes: float = 2.0
+
+    def seconds(
+        self,
+        tokens: Number,
+        hidden: Number,
+        width: Number,
+        experts: Number,
+        chosen: Number,
+        weight_bytes: float | None = None,
+    ) -> Array:
+        """Seconds of one layer.
+
+        Args:
+            tokens: m.
+            hidden, width: h and the expert's intermediate size on this GPU.
+            experts, chosen: E and T.
+            weight_bytes: of one weight, when stored otherwise than fitted.
+        """
+        m, h, w, e, t = (np.asarray(v, float) for v in (tokens, hidden, width, experts, chosen))
+        read = e * -np.expm1(self.skew * m * np.log1p(-np.minimum(t / e, 1 - 1e-9)))
+        rows = m * t
+        compute = 6 * (rows + read * self.block / 2) * h * w / self.flops
+        stored = self.weight_bytes if weight_bytes is None else weight_bytes
+        memory = read * 3 * h * w * stored / self.bandwidth
+        top = np.maximum(compute, memory)
+        ratio = np.minimum(compute, memory) / top
+        time = self.overhead_s + top * (1 + ratio**self.power) ** (1 / self.power)
+        return time + self.row_s * rows * h + self.expert_s * read
