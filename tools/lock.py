@@ -20,6 +20,18 @@ HEADER = """\
 """
 
 
+def requirements(extra: str, extras: dict[str, list[str]]) -> list[str]:
+    """What an extra asks for, with the project's own extras among it spelt out."""
+    found = []
+    for item in extras[extra]:
+        if item.startswith(f"{PACKAGE}["):
+            for name in item[len(PACKAGE) + 1 : -1].split(","):
+                found += requirements(name, extras)
+        else:
+            found.append(item)
+    return found
+
+
 def resolve(python: str) -> tuple[str, dict[str, str]]:
     """Ask one interpreter's pip what it would install.
 
@@ -27,7 +39,7 @@ def resolve(python: str) -> tuple[str, dict[str, str]]:
         The Python version as "3.11", and distribution name -> version.
     """
     project = pyproject()["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = project["dependencies"] + requirements("dev", project["optional-dependencies"])
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
