@@ -1,0 +1,1 @@
+"""How far the twin is from measured deployments."""
