@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from lock import requirements
 from source_tree import (
     PACKAGE,
     ROOT,
@@ -291,7 +292,7 @@ def test_no_forbidden_words(pattern: str, why: str) -> None:
 
 def test_the_lock_holds_every_dependency() -> None:
     project = pyproject()["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = project["dependencies"] + requirements("dev", project["optional-dependencies"])
     pinned = re.compile(r"^([A-Za-z0-9_.-]+)==[0-9][^ ]*( ; python_version .*)?$")
     locked = set()
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
