@@ -1,5 +1,5 @@
 """The command line: `mltwin run`, `compare`, `traces`, `models`, `gpus`, `policies`, `scenario`,
-`doctor`, `warmup`.
+`calibrate`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from .calibrate_commands import calibrate
 from .run_commands import compare, run
 from .setup_commands import doctor, scenario, warmup
 from .shelf_commands import gpus, models, policies, traces
@@ -30,6 +31,7 @@ app.add_typer(models, name="models")
 app.add_typer(gpus, name="gpus")
 app.add_typer(policies, name="policies")
 app.add_typer(scenario, name="scenario")
+app.add_typer(calibrate, name="calibrate")
 app.command()(doctor)
 app.command()(warmup)
 

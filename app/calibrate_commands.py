@@ -1,0 +1,83 @@
+"""`mltwin calibrate`: measure this machine, fit a profile, follow a running deployment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import progress_bar, show_json, show_tables, tell
+
+calibrate = typer.Typer(
+    help="Measure hardware, fit profiles, follow a deployment.", no_args_is_help=True
+)
+Words = list[str] | None
+
+
+def _split(words: Words) -> list[str] | None:
+    """Options may be repeated or hold commas."""
+    return [part for word in words for part in word.split(",") if part] if words else None
+
+
+def _numbers(words: Words, option: str) -> list[int] | None:
+    found = _split(words)
+    if found is None:
+        return None
+    if not all(word.isdigit() and int(word) > 0 for word in found):
+        raise typer.BadParameter(f"{option} takes positive numbers, e.g. 1,2,4")
+    return [int(word) for word in found]
+
+
+@calibrate.command("measure")
+def measure(
+    out: Annotated[Path, typer.Argument(help="The file to write or to go on with: .jsonl.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    model: Annotated[
+        Words, typer.Option(help="Models whose shapes are timed (repeat, or commas).")
+    ] = None,
+    dtype: Annotated[Words, typer.Option(help="GEMM formats, e.g. bfloat16,fp8.")] = None,
+    tp: Annotated[Words, typer.Option(help="Tensor-parallel splits, e.g. 1,2,4,8.")] = None,
+    op: Annotated[Words, typer.Option(help="Only these operators.")] = None,
+    backend: Annotated[
+        Words, typer.Option(help="cpu: numpy, torch; cuda: torch-graph, torch.")
+    ] = None,
+    grid: Annotated[int, typer.Option(min=0, help="Points of the space-filling grid.")] = 256,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer samples a point.")] = False,
+    limit_s: Annotated[
+        float | None, typer.Option(min=0, help="Begin no point after so many seconds.")
+    ] = None,
+    progress_json: Annotated[
+        bool, typer.Option("--progress-json", help="Progress as JSON lines on standard error.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
+) -> None:
+    """Time kernels on this machine: GEMMs, attention, norms, experts, copies, collectives.
+
+    A run that was stopped goes on where it was when the same file is given again.
+    """
+    from mltwin.calibrating import DEFAULT_MODELS, measure_device, measurement_summary
+    from mltwin.text import Table
+
+    with progress_bar("measuring", as_json=progress_json) as progress:
+        counts = measure_device(
+            out,
+            device=device,
+            models=_split(model) or DEFAULT_MODELS,
+            dtypes=_split(dtype),
+            tps=_numbers(tp, "--tp") or [1],
+            ops=_split(op),
+            backends=_split(backend),
+            grid=grid,
+            quick=quick,
+            limit_s=limit_s,
+            progress=progress,
+        )
+    if json_:
+        show_json(counts)
+        return
+    rows = measurement_summary(out)
+    columns = ["op", "backend", "points", "skipped", "least_s", "most_s", "spread"]
+    titles = ["operator", "backend", "points", "skipped", "least s", "most s", "spread"]
+    show_tables(Table(titles, [[row[c] for c in columns] for row in rows], title=str(out)))
+    tell(", ".join(f"{name} {count}" for name, count in counts.items()))
+    if counts["left"]:
+        tell("stopped for time: give the same command again to go on")
