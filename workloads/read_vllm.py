@@ -5,7 +5,7 @@ LLMServingSim) and the JSON that `vllm bench serve --save-result --save-detailed
 object with a list per column, in seconds).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def measured_requests(
     return MeasuredRun(
         trace,
         ttft_s=seconds(first - queued),
-        tpot_s=_tpot(seconds(last - first), trace.output),
+        tpot_s=tpot(seconds(last - first), trace.output),
         e2e_s=seconds(last - queued),
     )
 
@@ -139,20 +139,25 @@ def measured_bench(
     e2e = seconds(_ticks(table, "latency")) if "latency" in table else None
     if e2e is None and ttft is not None and decode is not None:
         e2e = ttft + decode
-    return MeasuredRun(trace, ttft, None if decode is None else _tpot(decode, trace.output), e2e)
+    return MeasuredRun(trace, ttft, None if decode is None else tpot(decode, trace.output), e2e)
 
 
 def read_measured(path: str | Path, *, on_error: str = "fail", **options: Any) -> MeasuredRun:
-    """Either form, told apart by content."""
+    """A run measured by vLLM's bench, LLMServingSim's, AIPerf or GuideLLM, told by content."""
+    from .read_clients import measured_aiperf, measured_guidellm
     from .readers import detect
 
     source = Source(path)
     rejects = Rejects(source, on_error)
     format = detect(source)
-    if format == "vllm-requests":
-        return measured_requests(source, rejects, **options)
-    if format == "vllm-bench":
-        return measured_bench(source, rejects, **options)
+    readers: dict[str, Callable[..., MeasuredRun]] = {
+        "vllm-requests": measured_requests,
+        "vllm-bench": measured_bench,
+        "aiperf": measured_aiperf,
+        "guidellm": measured_guidellm,
+    }
+    if format in readers:
+        return readers[format](source, rejects, **options)
     raise source.error(f"holds no measured run (it is {format!r})", mend="read it with read_trace")
 
 
@@ -207,6 +212,7 @@ def _ticks(table: Table, label: str) -> NDArray[np.int64]:
     return table[label].ticks_from(start)
 
 
-def _tpot(decode_s: NDArray[np.float64], output: NDArray[np.int32]) -> NDArray[np.float64]:
+def tpot(decode_s: NDArray[np.float64], output: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Seconds a token after the first; NaN where there is none."""
     gaps = output - 1.0
     return np.divide(decode_s, gaps, out=np.full(gaps.size, np.nan), where=gaps > 0)

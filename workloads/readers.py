@@ -13,6 +13,7 @@ from .export import load
 from .from_jsonl import parse_json
 from .read_azure import read_azure
 from .read_burstgpt import read_burstgpt
+from .read_clients import AIPERF_MARKS, read_aiperf, read_guidellm
 from .read_columns import FORMS, OWN, read_columns
 from .read_mooncake import read_mooncake
 from .read_parquet import is_parquet, open_parquet
@@ -68,8 +69,11 @@ FORMATS: dict[str, Format] = {
         read_columns, frozenset(field.column for field in OWN.values() if not field.optional), ""
     ),
     "vllm-bench": Format(read_vllm_bench, frozenset({"input_lens", "output_lens"}), "json"),
+    "aiperf": Format(read_aiperf, AIPERF_MARKS, "jsonl"),
+    "guidellm": Format(read_guidellm, frozenset({"benchmarks"}), "json"),
 }
 _BENCH_MARKS = {"input_lens", "total_input_tokens", "request_throughput"}
+_GUIDELLM = re.compile(r'"benchmarks"\s*:\s*\[')
 _BENCH = re.compile(rf'"({"|".join(sorted(_BENCH_MARKS))})"\s*:')
 
 
@@ -137,6 +141,8 @@ def detect(source: Source) -> str:
         names_found = set(item) if isinstance(item, dict) else set()
         if names_found & _BENCH_MARKS or (not names_found and _BENCH.search(_opening(source))):
             return "vllm-bench"
+        if "benchmarks" in names_found or (not names_found and _GUIDELLM.search(_opening(source))):
+            return "guidellm"
     for name, form in FORMATS.items():
         if form.kind in ("", kind) and form.marks <= names_found:
             return name
