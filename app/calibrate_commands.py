@@ -81,3 +81,53 @@ def measure(
     tell(", ".join(f"{name} {count}" for name, count in counts.items()))
     if counts["left"]:
         tell("stopped for time: give the same command again to go on")
+
+
+@calibrate.command("update")
+def update(
+    scenario: Annotated[Path, typer.Argument(help="The deployment as it is believed to be.")],
+    measured: Annotated[
+        list[Path],
+        typer.Argument(help="One measured run, or two and more scrapes of /metrics, in order."),
+    ],
+    pool: Annotated[str | None, typer.Option(help="The pool that drifts.")] = None,
+    benchmark: Annotated[
+        int | None, typer.Option(min=0, help="Which benchmark of GuideLLM's output.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the updated scenario: .toml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The estimates as JSON.")] = False,
+) -> None:
+    """Follow a running deployment: GPU speed, host overhead, KV blocks from what it measured.
+
+    Takes vLLM's bench JSON (--save-detailed), AIPerf's records, GuideLLM's report, LLMServingSim's
+    requests, or scrapes of a live vLLM's metrics page. Refuses data that cannot tell.
+    """
+    from mltwin import Scenario
+    from mltwin.following import apply_update, follow_files
+    from mltwin.text import Table
+
+    given = Scenario.load(scenario)
+    with progress_bar("fitting") as progress:
+        found = follow_files(given, measured, pool=pool, benchmark=benchmark, progress=progress)
+    if out is not None:
+        from mltwin.templates import write_new
+        from mltwin.tomlfile import write_toml
+
+        write_new(out, write_toml(apply_update(given, found).data(full=False)), force=force)
+    if json_:
+        show_json(found.data())
+        return
+    rows = [[name, value, error] for name, value, error in found.rows()]
+    show_tables(
+        Table(["field", "value", "standard error"], rows, title=f"pool {found.pool}"),
+        Table(
+            ["metric", "error before", "after"],
+            [[m, f"{found.before[m]:+.1%}", f"{found.after[m]:+.1%}"] for m in found.before],
+            title="mean, on data not fitted" if len(found.before) > 1 else "mean",
+        ),
+    )
+    for note in found.notes:
+        tell(note)
+    if out is not None:
+        tell(f"run it: mltwin run {out}")

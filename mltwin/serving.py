@@ -118,6 +118,12 @@ class Pool(Section):
     host_overhead_ms: float | None = Field(
         None, ge=0, le=1e6, description="scheduler time of an iteration, else the profile's"
     )
+    time_scale: float = Field(
+        1.0,
+        ge=0.01,
+        le=100,
+        description="the GPU's part of an iteration lasts this many times the profile's",
+    )
     dollars_per_gpu_hour: float | None = Field(None, ge=0, description="for the cost metrics")
     startup_s: float = Field(
         0.0, ge=0, le=MAX_WAIT_S, description="from start to up, for scaling and recovery"

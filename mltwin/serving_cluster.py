@@ -103,6 +103,27 @@ def served_model(scenario: ServingScenario) -> Model:
     return model.with_weights(section.quantisation) if section.quantisation else model
 
 
+def pool_times(scenario: ServingScenario, name: str) -> IterationModel:
+    """The iteration model of a pool's replicas.
+
+    Raises InputError as `make_cluster`.
+    """
+    pool = scenario.cluster[name]
+    overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
+    try:
+        profile = _profile(*_profile_file(scenario, pool.gpu))
+        return _times(
+            _Same(profile),
+            served_model(scenario),
+            pool.tp,
+            pool.pp,
+            scenario.model.kv_dtype,
+            overhead,
+        )
+    except InputError as error:
+        raise placed(error, f"cluster.{name}") from None
+
+
 def _with_dtype(model: Model, name: str) -> Model:
     """The model unquantised in another format; weights that were quantised stay so."""
     return replace(
@@ -139,7 +160,7 @@ def _kind(
     )
     kv_bytes = model.kv_bytes_per_token(scenario.model.kv_dtype)
     kind = EngineKind(
-        cells=_cells(times, engine, longest),
+        cells=rescaled(_cells(times, engine, longest), times, pool.time_scale, times.host_s),
         max_batch=engine.max_batch,
         max_tokens=engine.max_tokens,
         blocks=blocks,
@@ -191,6 +212,33 @@ def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCell
         cells=table.cells,
         per_sequence=int(table.per_sequence),
         per_work=int(table.per_work),
+    )
+
+
+def rescaled(
+    cells: IterationCells, times: IterationModel, scale: float, host_s: float
+) -> IterationCells:
+    """Cells whose GPU part lasts ``scale`` times as long, with another host overhead.
+
+    The host's share, ``times.host_s`` an iteration and ``times.sequence_s`` a sequence, is not
+    scaled; pipelines hide none of it.
+    """
+    if scale == 1.0 and host_s == times.host_s:
+        return cells
+    old, new, sequence = (int(ticks(v)) for v in (times.host_s, host_s, times.sequence_s))
+
+    def scaled(values: Any) -> Any:
+        return np.rint(np.asarray(values, np.float64) * scale).astype(np.int64)
+
+    table = cells.cells.copy()
+    table[:, 0] -= old
+    table = scaled(table)
+    table[:, 0] += new
+    return replace(
+        cells,
+        cells=table,
+        per_sequence=int(scaled(max(0, cells.per_sequence - sequence))) + sequence,
+        per_work=int(scaled(cells.per_work)),
     )
 
 

@@ -73,12 +73,12 @@ def run_serving(
     return ServingResult.of(outcome, lowered.trace, lowered.facts, lowered.notes)
 
 
-def lower(scenario: ServingScenario, seed: int) -> Lowered:
-    """The kernel's input, the policies, and the trace of a scenario.
+def lower(scenario: ServingScenario, seed: int, *, trace: Trace | None = None) -> Lowered:
+    """The kernel's input, the policies, and the trace of a scenario (or the one given).
 
     Raises InputError whose place is the dotted path of the field that is wrong.
     """
-    trace = make_trace(scenario, seed)
+    trace = make_trace(scenario, seed) if trace is None else trace
     last_s = float(seconds(int(trace.arrival.max())))
     if last_s > MAX_RUN_S:
         raise InputError(

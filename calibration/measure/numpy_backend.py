@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng
 
 from .points import Point
 from .timing import Sampler
@@ -23,7 +24,7 @@ class NumpyBackend:
     name = "numpy"
 
     def __init__(self, seed: int = 0) -> None:
-        self.random = np.random.default_rng(seed)
+        self.random = default_rng(seed)
 
     def device(self) -> dict[str, Any]:
         """Kind, name, count and threads of the processor."""
