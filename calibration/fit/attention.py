@@ -27,27 +27,18 @@ def fit_decode(
     contexts, for which some kernels skip the combining step, serve only to see the cost of a
     work item: up to 16 tokens, at least 8 items a multiprocessor.
     """
-    batch, kv_heads, context, measured, head_dim = (
-        rows[c].to_numpy(float) for c in ("batch", "kv_heads", "context", "seconds", "head_dim")
-    )
+    names = ("batch", "context", "heads", "kv_heads", "head_dim", "seconds")
+    batch, context, heads, kv_heads, head_dim, measured = (rows[c].to_numpy(float) for c in names)
     size = 2 * batch * context * kv_heads * head_dim * kv_bytes
     long = (context > 128) & ((size < 2e6) | (size > 2 * l2_bytes))
     many = (context <= 16) & (batch * kv_heads >= 8 * sms)
     keep = long | many
-    rows = rows[keep]
-    batch, kv_heads, context, measured, size = (
-        values[keep] for values in (batch, kv_heads, context, measured, size)
-    )
-    alone = (rows["heads"] == rows["kv_heads"]).to_numpy()
+    rows, measured = rows[keep], measured[keep]
+    arguments = [v[keep] for v in (batch, batch * context, context, heads, kv_heads, head_dim)]
     held = held_out(rows["heads"], rows["kv_heads"], rows["head_dim"])
 
     def times(p: dict[str, float], pick: npt.NDArray[np.bool_]) -> Array:
-        cost = DecodeCost(**p)
-        one, many = (
-            cost.seconds(batch[pick], kv_heads[pick], size[pick], context[pick], group)
-            for group in (1, 2)
-        )
-        return np.where(alone[pick], one, many)
+        return DecodeCost(**p, kv_bytes=kv_bytes).seconds(*(v[pick] for v in arguments))
 
     bounds = {
         "overhead_s": (1e-6, 1e-5, 3e-5),
@@ -59,7 +50,9 @@ def fit_decode(
         bounds["serial_s"] = (1e-10, 2e-8, 1e-6)
         bounds["ungrouped_overhead_s"] = (1e-6, 1e-5, 3e-5)
     found = robust_fit(lambda p: times(p, ~held), measured[~held], bounds)
-    return DecodeCost(**found), fit_error(times(found, held | ~held), measured, held)
+    return DecodeCost(**found, kv_bytes=kv_bytes), fit_error(
+        times(found, held | ~held), measured, held
+    )
 
 
 def fit_prefill(rows: pd.DataFrame, *, flops: float) -> tuple[PrefillCost, FitError]:

@@ -1,119 +1,52 @@
 """Time of one iteration of a model on a replica, composed of measured operators.
 
-    t = GEMMs(tokens) + experts(tokens) + norms and activations(tokens) + all-reduces(tokens)
-        + attention(prefill chunks) + attention(decodes) + head(sequences) + host
+    t = GEMMs(tokens) + experts(tokens) + norms and activations(tokens) + communication(tokens)
+        + attention(prefill chunks, decodes) + head(sequences) + host
 
-Operators run one after another, as in a CUDA graph on one stream; nothing overlaps. Prefill and
-decode attention of a mixed batch run in one kernel call, so the larger of their overheads counts
-once. The work itself is added (a mixed kernel is measured 10-25 % faster than the sum: a limit
-of this model).
+Operators run one after another, as in a CUDA graph on one stream; ``overlap_comm`` hides a share
+of the communication under the rest. Prefill and decode attention of a mixed batch run in one
+kernel call (:class:`mltwin.models.gpu.operators.MixedCost`); where that was not measured their
+times are added, the smaller of their overheads counted once.
+
+Attention-data parallelism: the model describes one of ``dp`` ranks and takes the others to hold
+an equal batch; experts see the tokens of all ranks. Ranks that differ wait for the slowest, which
+is not modelled.
 
 Pipeline parallelism assumes a full pipeline: the batch is cut into pp equal micro-batches, so an
 iteration lasts as long as all layers at 1/pp of the tokens, contexts and sequences, plus pp - 1
 hops. A pipeline that drains is not modelled.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mltwin.models.llm.config import load_model
-from mltwin.models.llm.model import Model
+from mltwin.models.llm.model import LINEAR, Model
 from mltwin.models.llm.precision import precision
 from mltwin.sim.errors import InputError
 
-from .operators import AllReduceCost, Array, Number
+from .batch import Batch, make_batch, micro_batch, prefill_pairs
+from .communication import Communication
+from .operators import Array, Number
+from .parallel import Plan
 from .profile import GpuProfile, load_profile
 
 if TYPE_CHECKING:
     from .table import IterationTable
+
+__all__ = ["Batch", "IterationModel", "make_batch", "prefill_pairs"]
 
 # Kernels of a layer besides GEMMs and attention: two fused add-norms, activation, rotary
 # embedding, cache write; an expert layer also picks and weighs its experts.
 ELEMENTWISE_KERNELS = 5
 ROUTING_KERNELS = 2
 KV_FORMATS = ("bfloat16", "float16", "fp8")
+LAUNCH_S_PER_LAYER = 5e-4
+Graphs = Literal["full", "decode", "none"]
 _Cost = TypeVar("_Cost")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What an iteration holds, as numbers or arrays that broadcast together.
-
-    Attributes:
-        tokens: all tokens, decode and prefill.
-        sequences: sequences in the batch.
-        decoding: sequences that each make one token.
-        context: per window (0 = full), the sum over decoding sequences of the tokens attended.
-        longest: per window, the most of them in one sequence.
-        prefill: tokens of prefill chunks.
-        pairs: per window, (query, key) pairs of prefill chunks.
-        chunk: per window, tokens of the longest prefill chunk, at most the window. A short chunk
-            after a long cached context is not a long chain: kernels split its keys.
-    """
-
-    tokens: Number
-    sequences: Number
-    decoding: Number
-    context: Mapping[int, Number]
-    longest: Mapping[int, Number]
-    prefill: Number = 0
-    pairs: Mapping[int, Number] = field(default_factory=dict)
-    chunk: Mapping[int, Number] = field(default_factory=dict)
-
-
-def prefill_pairs(chunk: int, before: int, window: int = 0) -> int:
-    """Causal (query, key) pairs of ``chunk`` new tokens after ``before`` cached ones.
-
-    Each query sees itself and all before it, at most ``window`` of them (0: no limit).
-    """
-    if window <= 0 or before + chunk <= window:
-        return chunk * before + chunk * (chunk + 1) // 2
-    growing = max(0, min(chunk, window - before))
-    return growing * before + growing * (growing + 1) // 2 + (chunk - growing) * window
-
-
-def make_batch(
-    windows: Iterable[int],
-    prefill_chunks: Sequence[tuple[int, int]],
-    decode_contexts: Sequence[int] | npt.NDArray[np.int64],
-) -> Batch:
-    """The batch of given chunks (tokens, context before) and decode contexts.
-
-    Raises:
-        InputError: a chunk without tokens, or a negative context.
-    """
-    if any(tokens < 1 or before < 0 for tokens, before in prefill_chunks):
-        raise InputError(
-            f"prefill chunks {list(prefill_chunks)}", mend="give (tokens >= 1, context >= 0)"
-        )
-    contexts = np.asarray(decode_contexts, dtype=np.int64)
-    if contexts.size and contexts.min() < 1:
-        raise InputError(
-            f"decode context {contexts.min()}", mend="the token being made counts: give >= 1"
-        )
-    prefill = sum(tokens for tokens, _ in prefill_chunks)
-    context, longest, pairs, chunk = {}, {}, {}, {}
-    for window in set(windows):
-        seen = np.minimum(contexts, window) if window else contexts
-        context[window] = int(seen.sum())
-        longest[window] = int(seen.max(initial=0))
-        pairs[window] = sum(prefill_pairs(c, before, window) for c, before in prefill_chunks)
-        most = max((c for c, _ in prefill_chunks), default=0)
-        chunk[window] = min(most, window) if window else most
-    return Batch(
-        tokens=prefill + len(contexts),
-        sequences=len(prefill_chunks) + len(contexts),
-        decoding=len(contexts),
-        context=context,
-        longest=longest,
-        prefill=prefill,
-        pairs=pairs,
-        chunk=chunk,
-    )
 
 
 class IterationModel:
@@ -121,14 +54,20 @@ class IterationModel:
 
     Args:
         model: a Model, a config.json or a shipped name.
-        profile: a GpuProfile, a JSON file or a shipped name.
-        tp, pp: tensor- and pipeline-parallel GPUs.
+        profile: a GpuProfile, a JSON file or a shipped name; or anything with a profile's
+            ``name``, ``facts``, ``host``, ``power`` and ``operators``.
+        tp, pp, ep, dp: see :class:`mltwin.models.gpu.parallel.Plan`.
         dtype: format of the linear weights (default: as the model stores them).
         kv_dtype: format of the KV cache (default: the model's).
         host_overhead_s, sequence_overhead_s: host time per iteration and per sequence (default:
             the profile's).
-        launch_floor_s: the GPU's part lasts at least this long. 0 suits engines that replay CUDA
-            graphs; engines that launch every kernel from Python need 0.3-0.7 ms a layer.
+        launch_floor_s: the GPU's part lasts at least this long, whatever it holds.
+        graphs: what the engine replays as CUDA graphs: ``full`` (everything), ``decode``
+            (iterations with prefill launch kernel by kernel), ``none``.
+        launch_s_per_layer: least time of a layer that is launched kernel by kernel (0.3-0.7 ms
+            where Python does it).
+        overlap_comm: share of the communication hidden under computation, as far as there is
+            enough of it.
 
     ``window_layers`` counts layers by sliding window (0: full attention); ``notes`` says where an
     operator was not measured for what it is used for here.
@@ -143,7 +82,7 @@ class IterationModel:
     def __init__(
         self,
         model: Model | str,
-        profile: GpuProfile | str,
+        profile: GpuProfile | str | Any,
         tp: int = 1,
         pp: int = 1,
         dtype: str | None = None,
@@ -151,25 +90,41 @@ class IterationModel:
         host_overhead_s: float | None = None,
         sequence_overhead_s: float | None = None,
         launch_floor_s: float = 0.0,
+        *,
+        ep: int = 1,
+        dp: int = 1,
+        graphs: Graphs = "full",
+        launch_s_per_layer: float = LAUNCH_S_PER_LAYER,
+        overlap_comm: float = 0.0,
     ) -> None:
         model = load_model(model) if isinstance(model, str) else model
         self.profile = load_profile(profile) if isinstance(profile, str) else profile
         self.model = model.with_weights(dtype) if dtype else model
-        self.model.check_parallelism(tp, pp)
+        self.plan = Plan(tp=tp, pp=pp, ep=ep, dp=dp)
+        self.plan.check(self.model)
         self.tp, self.pp = tp, pp
         self.kv_dtype = precision(kv_dtype or model.dtype).name
         if self.kv_dtype not in KV_FORMATS:
             raise InputError(f"KV cache of {self.kv_dtype}", mend=f"use one of {KV_FORMATS}")
+        if graphs not in ("full", "decode", "none"):
+            raise InputError(f"graphs {graphs!r}", mend="use 'full', 'decode' or 'none'")
+        if not 0 <= overlap_comm <= 1:
+            raise InputError(f"overlap_comm {overlap_comm}", mend="give a share in [0, 1]")
         host = self.profile.host
         self.host_s = host.iteration_s if host_overhead_s is None else host_overhead_s
         self.sequence_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
         self.launch_floor_s = launch_floor_s
+        self.graphs, self.launch_s_per_layer = graphs, launch_s_per_layer
+        self.overlap_comm = overlap_comm
         self.notes: list[str] = []
         self._choose_operators()
 
     def _choose_operators(self) -> None:
         model, operators = self.model, self.profile.operators
-        self.window_layers = {w: model.windows.count(w) for w in sorted(set(model.windows))}
+        windows = sorted(set(model.windows) - {LINEAR})
+        self.window_layers = {w: model.windows.count(w) for w in windows}
+        if model.sparse:
+            self.window_layers = {model.sparse.top: model.cached_layers}
         self._gemms = model.gemms(self.tp)
         self._plain_gemm, self._plain_width = self._by_format(operators.gemm, model.dtype, "GEMM")
         self._gemm, self._width = self._by_format(operators.gemm, model.weight_dtype, "GEMM")
@@ -185,9 +140,19 @@ class IterationModel:
             )
         decode_dim = model.mla.latent if model.mla else model.head_dim
         self._decode = self._by_head_size(operators.decode[kv], decode_dim, "decode")
-        prefill_dim = self._prefill_head_size()
-        self._prefill = self._by_head_size(operators.prefill[kv], prefill_dim, "prefill")
-        self._all_reduce = self._find_all_reduce()
+        self._prefill_size = self._prefill_head_size()
+        self._prefill = self._by_head_size(operators.prefill[kv], self._prefill_size, "prefill")
+        self._mla_decode = getattr(operators, "mla_decode", {}).get(kv) if model.mla else None
+        self._mla_prefill = getattr(operators, "mla_prefill", {}).get(kv) if model.mla else None
+        self._mixed = getattr(operators, "mixed", None)
+        self._linear_attention = getattr(operators, "linear_attention", None)
+        self.communication = Communication(
+            self.profile, model, self.plan, self.notes, self._exchange_width()
+        )
+
+    def _exchange_width(self) -> float:
+        """Bytes of one number sent to the experts: 8-bit where they multiply in 8 bits or less."""
+        return 1.0 if precision(self.model.expert_dtype).compute != "bfloat16" else 2.0
 
     def _by_format(
         self, costs: Mapping[str, _Cost], stored: str, what: str
@@ -220,17 +185,6 @@ class IterationModel:
         )
         return costs[nearest]
 
-    def _find_all_reduce(self) -> AllReduceCost | None:
-        if self.tp == 1:
-            return None
-        known = self.profile.operators.all_reduce
-        if self.tp not in known:
-            raise InputError(
-                f"all-reduce over tp={self.tp} is not measured on {self.profile.name}",
-                mend=f"use one of {[1, *sorted(known)]}",
-            )
-        return known[self.tp]
-
     def _prefill_head_size(self) -> int:
         """MLA multiplies keys of n + r with values of v: the mean stands for both."""
         mla = self.model.mla
@@ -240,6 +194,7 @@ class IterationModel:
 
     @property
     def gpus(self) -> int:
+        """GPUs of one replica (with attention-data parallelism: of one rank)."""
         return self.tp * self.pp
 
     def seconds(
@@ -256,55 +211,118 @@ class IterationModel:
         Raises:
             InputError: an empty batch, an empty chunk, or a context below 1.
         """
-        batch = make_batch(self.window_layers, prefill_chunks, decode_contexts)
+        return float(self.batch_seconds(self._batch(prefill_chunks, decode_contexts)))
+
+    def breakdown(
+        self,
+        prefill_chunks: Sequence[tuple[int, int]] = (),
+        decode_contexts: Sequence[int] | npt.NDArray[np.int64] = (),
+    ) -> dict[str, float]:
+        """Seconds by operator of one iteration; ``idle`` is what a launch floor adds, and
+        ``overlapped`` (negative) what is hidden. They sum to :meth:`seconds`."""
+        batch = self._batch(prefill_chunks, decode_contexts)
+        parts = self._parts(micro_batch(batch, self.pp) if self.pp > 1 else batch)
+        found = {name: float(value) for name, value in parts.items()}
+        found["host"] = float(self.host_s + self.sequence_s * batch.sequences)
+        hops = (self.pp - 1) * self._hop_seconds(batch)
+        if self.pp > 1:
+            found["hops"] = float(hops)
+        hidden = -min(self.overlap_comm * found["communication"], self._computing(found))
+        if hidden:
+            found["overlapped"] = hidden
+        total = float(self.batch_seconds(batch))
+        found["idle"] = max(0.0, total - sum(found.values()))
+        return found
+
+    def _batch(
+        self,
+        prefill_chunks: Sequence[tuple[int, int]],
+        decode_contexts: Sequence[int] | npt.NDArray[np.int64],
+    ) -> Batch:
+        windows = {*self.window_layers, 0}
+        batch = make_batch(windows, prefill_chunks, decode_contexts)
         if batch.tokens == 0:
             raise InputError("an iteration needs at least one token")
-        return float(self.batch_seconds(batch))
+        return batch
 
     def batch_seconds(self, batch: Batch) -> Array:
         """Seconds of batches given by their sums (arrays allowed)."""
-        share = _micro_batch(batch, self.pp) if self.pp > 1 else batch
-        time = (
-            self.linear_seconds(share.tokens)
-            + self._attention_seconds(share)
-            + self.head_seconds(share.sequences)
-        )
-        time = np.maximum(time, self.launch_floor_s)
+        share = micro_batch(batch, self.pp) if self.pp > 1 else batch
+        parts = self._parts(share)
+        time: Array = np.asarray(sum(parts.values()), float)
+        if self.overlap_comm:
+            hidden = self.overlap_comm * parts["communication"]
+            time = time - np.minimum(hidden, self._computing(parts))
+        time = np.maximum(time, self._floor(batch))
         time = time + self.host_s + self.sequence_s * np.asarray(batch.sequences, float)
         if self.pp > 1:
-            hidden = np.asarray(share.tokens, float) * self.model.hidden_size * 2
-            hop = self.profile.host.hop_s + hidden / self.profile.facts.nvlink_bandwidth
-            time = time + (self.pp - 1) * hop
+            time = time + (self.pp - 1) * self._hop_seconds(batch)
         return np.asarray(time, float)
 
+    def _parts(self, share: Batch) -> dict[str, Array]:
+        """Seconds on the GPU by operator."""
+        m = np.asarray(share.tokens, float)
+        return {
+            "gemm": self._gemm_seconds(m),
+            "experts": self._expert_seconds(m),
+            "elementwise": self._elementwise_seconds(m),
+            "communication": self.communication.seconds(m),
+            "attention": self._attention_seconds(share),
+            "linear_attention": self._linear_seconds(m, share.sequences),
+            "head": self.head_seconds(share.sequences),
+        }
+
+    @staticmethod
+    def _computing(parts: Mapping[str, Any]) -> Any:
+        return parts["gemm"] + parts["experts"] + parts["attention"]
+
+    def _floor(self, batch: Batch) -> Array:
+        """Least GPU seconds: kernels cannot run before they are launched."""
+        launched = self.launch_s_per_layer * self.model.layers / self.pp
+        if self.graphs == "none":
+            return np.maximum(self.launch_floor_s, launched)
+        if self.graphs == "decode":
+            eager = np.asarray(batch.prefill, float) > 0
+            return np.maximum(self.launch_floor_s, np.where(eager, launched, 0.0))
+        return np.asarray(self.launch_floor_s, float)
+
+    def _hop_seconds(self, batch: Batch) -> Array:
+        hidden = np.asarray(batch.tokens, float) / self.pp * self.model.hidden_size * 2
+        link = hidden / self.profile.facts.nvlink_bandwidth
+        return np.asarray(self.profile.host.hop_s + link)
+
     def linear_seconds(self, tokens: Number) -> Array:
-        """All that depends on the tokens alone: GEMMs, experts, norms, all-reduces."""
+        """All that depends on the tokens alone: GEMMs, experts, norms, communication."""
         m = np.asarray(tokens, float)
-        model = self.model
-        time = self._elementwise_seconds(m)
+        time = self._gemm_seconds(m) + self._expert_seconds(m) + self._elementwise_seconds(m)
+        return time + self.communication.seconds(m)
+
+    def _gemm_seconds(self, m: Array) -> Array:
+        time: Array = np.zeros(())
         for gemm in self._gemms:
             if gemm.kind != "token":
                 continue
-            if gemm.name == "router":
-                one = self._plain_gemm.seconds(m, gemm.n, gemm.k, self._plain_width)
-            else:
-                one = self._gemm.seconds(m, gemm.n, gemm.k, self._width)
-            time = time + gemm.count * one
-        if model.moe:
-            width = -(-model.moe.intermediate_size // self.tp)
-            one = self._moe.seconds(
-                m,
-                model.hidden_size,
-                width,
-                model.moe.experts,
-                model.moe.experts_per_token,
-                self._moe_width,
+            plain = gemm.name in ("router", "linear_gates", "index_key")
+            cost, width = (
+                (self._plain_gemm, self._plain_width) if plain else (self._gemm, self._width)
             )
-            time = time + model.moe.layers * one
-        if self._all_reduce:
-            message = m * model.hidden_size * 2
-            time = time + 2 * model.layers * self._all_reduce.seconds(message)
+            time = time + gemm.count * cost.seconds(m, gemm.n, gemm.k, width)
         return time
+
+    def _expert_seconds(self, m: Array) -> Array:
+        moe, plan = self.model.moe, self.plan
+        if not moe:
+            return np.zeros(())
+        one = self._moe.seconds(
+            m * plan.dp,
+            self.model.hidden_size,
+            -(-moe.intermediate_size // plan.expert_tp),
+            moe.experts,
+            moe.experts_per_token,
+            self._moe_width,
+            ep=plan.ep,
+        )
+        return moe.layers * one
 
     def _elementwise_seconds(self, m: Array) -> Array:
         """Norms, activations, rotary embedding and cache writes of all layers, in 2-byte numbers.
@@ -313,11 +331,9 @@ class IterationModel:
         2(H + K)D, the cache write 4KD.
         """
         model, tp = self.model, self.tp
-        head_size = model.head_dim if not model.mla else self._prefill_head_size()
         kv_heads = self._kv_heads()
-        numbers = 8 * model.hidden_size
-        numbers += 2 * (model.heads // tp + kv_heads) * head_size + 4 * kv_heads * head_size
-        numbers *= model.layers
+        rotary = (2 * (model.heads // tp + kv_heads) + 4 * kv_heads) * self._prefill_size
+        numbers = 8 * model.hidden_size * model.layers + rotary * model.cached_layers
         numbers += model.dense_layers * 3 * model.intermediate_size // tp
         kernels = model.layers * (ELEMENTWISE_KERNELS + model.qk_norm)
         if model.moe:
@@ -341,47 +357,90 @@ class IterationModel:
     def _attention_seconds(self, batch: Batch) -> Array:
         time: Array = np.zeros(())
         mixed = (np.asarray(batch.decoding) > 0) & (np.asarray(batch.prefill) > 0)
-        group = self._group()
-        once = min(self._decode.overhead(group), self._prefill.overhead_s)
         for window, layers in self.window_layers.items():
-            layer = self._decode_seconds(batch, window) + self._prefill_seconds(batch, window)
-            time = time + layers * (layer - np.where(mixed, once, 0.0))
+            decode, prefill = (
+                self._decode_seconds(batch, window),
+                self._prefill_seconds(batch, window),
+            )
+            if self._mixed is not None:
+                both = self._mixed.seconds(prefill, decode, batch.prefill, batch.decoding)
+            else:
+                both = decode + prefill - self._shared_overhead()
+            layer = np.where(mixed, both, decode + prefill)
+            time = time + layers * (layer + self._indexer_seconds(batch))
         return time
 
+    def _shared_overhead(self) -> float:
+        """The smaller overhead of the two kernels, which one call pays once."""
+        overhead = getattr(self._decode, "overhead", None)
+        if overhead is None or not hasattr(self._prefill, "overhead_s"):
+            return 0.0
+        return float(min(overhead(self._group()), self._prefill.overhead_s))
+
     def _decode_seconds(self, batch: Batch, window: int) -> Array:
-        model, tp = self.model, self.tp
-        width = precision(self.kv_dtype).weight_bytes
-        context = np.asarray(batch.context[window], float)
+        model, heads = self.model, self.model.heads // self.tp
+        context, longest = batch.context[window], batch.longest[window]
         if not model.mla:
-            kv_heads = self._kv_heads()
-            size = 2 * kv_heads * model.head_dim * width * context
             return self._decode.seconds(
-                batch.decoding, kv_heads, size, batch.longest[window], self._group()
+                batch.decoding, context, longest, heads, self._kv_heads(), model.head_dim, window
             )
-        # The latent serves all heads, so the products may outweigh the bytes: count the larger.
-        flops = 2 * model.heads // tp * (model.mla.latent + model.mla.kv_lora_rank) * context
-        size = np.maximum(
-            model.mla.latent * width * context, flops / self._prefill.flops * self._decode.bandwidth
-        )
-        return self._decode.seconds(batch.decoding, 1, size, batch.longest[window], self._group())
+        if self._mla_decode is not None:
+            return self._mla_decode.seconds(batch.decoding, context, longest, heads)
+        # One latent of c + r serves all heads: half of it stands for the keys, half for the
+        # values. Its products may outweigh its bytes; then the context counts for more.
+        latent, width = model.mla.latent, precision(self.kv_dtype).weight_bytes
+        flops = 2 * heads * (latent + model.mla.kv_lora_rank)
+        heavier = flops / self._prefill.flops * self._decode.bandwidth / (latent * width)
+        counted = max(1.0, heavier) * np.asarray(context, float)
+        group = max(2, heads)
+        return self._decode.seconds(batch.decoding, counted, longest, group, 1, latent / 2, window)
 
     def _prefill_seconds(self, batch: Batch, window: int) -> Array:
         if not batch.pairs:
             return np.zeros(())
-        return self._prefill.seconds(
-            batch.prefill,
-            batch.pairs[window],
-            batch.chunk[window],
-            self.model.heads // self.tp,
-            # MLA widens its latent to as many keys and values as queries before a prefill.
-            self.model.heads // self.tp if self.model.mla else self._kv_heads(),
-            self._prefill_head_size(),
-        )
+        heads = self.model.heads // self.tp
+        sums = (batch.prefill, batch.pairs[window], batch.chunk[window])
+        if self._mla_prefill is not None:
+            return self._mla_prefill.seconds(*sums, heads)
+        # MLA widens its latent to as many keys and values as queries before a prefill.
+        kv_heads = heads if self.model.mla else self._kv_heads()
+        return self._prefill.seconds(*sums, heads, kv_heads, self._prefill_size, window)
+
+    def _indexer_seconds(self, batch: Batch) -> Array:
+        """Sparse attention's indexer: reads one 8-bit key for every token in the context and
+        scores it for each of its heads (DeepSeek-V3.2, arXiv 2512.02556, section 2.1)."""
+        sparse = self.model.sparse
+        if not sparse:
+            return np.zeros(())
+        pairs = np.asarray(batch.context[0], float) + np.asarray(batch.pairs.get(0, 0), float)
+        size = np.asarray(batch.context[0], float) * sparse.head_dim
+        scored = 2.0 * pairs * sparse.heads * sparse.head_dim
+        rate = self.profile.facts.peak_flops["bfloat16"] / 2
+        kernel = self.profile.operators.elementwise.seconds(1, size)
+        return np.asarray(kernel + scored / rate)
+
+    def _linear_seconds(self, m: Array, sequences: Number) -> Array:
+        """Linear attention: reads and writes one state a sequence, in float32."""
+        linear = self.model.linear
+        if not linear:
+            return np.zeros(())
+        heads = max(1, linear.value_heads // self.tp)
+        if self._linear_attention is not None:
+            one = self._linear_attention.seconds(m, sequences, heads, linear.head_dim)
+            return linear.layers * one
+        state = linear.state_numbers / self.tp * 4 * 2 * np.asarray(sequences, float)
+        columns = (2 * linear.key_heads + 2 * linear.value_heads) * linear.head_dim / self.tp
+        one = self.profile.operators.elementwise.seconds(3, state + 4 * columns * m)
+        # A chunk of C tokens costs C D products a value head besides those with the state.
+        scored = 2.0 * m * heads * linear.head_dim * (2 * linear.head_dim + 64)
+        return linear.layers * (one + scored / (self.profile.facts.peak_flops["bfloat16"] / 4))
 
     def pair_seconds(self) -> float:
         """Seconds that one more (query, key) pair of prefill adds in one layer."""
         heads = self.model.heads // self.tp
-        return float(self._prefill.per_pair_s(heads, self._prefill_head_size()))
+        if self._mla_prefill is not None:
+            return float(self._mla_prefill.per_pair_s(heads))
+        return float(self._prefill.per_pair_s(heads, self._prefill_size))
 
     def _kv_heads(self) -> int:
         """Key-value heads on one GPU; the latent of MLA counts as one."""
@@ -420,21 +479,3 @@ class IterationModel:
             "tdp": self.profile.facts.tdp_w,
         }
         return {k: None if v is None else v * self.gpus for k, v in values.items()}
-
-
-def _micro_batch(batch: Batch, pp: int) -> Batch:
-    """1/pp of a batch: sums are divided, the longest sequence is not."""
-
-    def part(value: Number) -> Array:
-        return np.asarray(value, float) / pp
-
-    return Batch(
-        tokens=part(batch.tokens),
-        sequences=part(batch.sequences),
-        decoding=part(batch.decoding),
-        context={w: part(v) for w, v in batch.context.items()},
-        longest=batch.longest,
-        prefill=part(batch.prefill),
-        pairs={w: part(v) for w, v in batch.pairs.items()},
-        chunk=batch.chunk,
-    )

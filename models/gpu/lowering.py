@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mltwin.sim.errors import InputError
 from mltwin.sim.ticks import ticks
 
-from .iteration import Batch
+from .batch import Batch
 from .table import LAST_KNOT, MAX_CONTEXT_SUM, Ints, IterationTable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mltwin.sim.ticks import ticks
 
-from .iteration import make_batch, prefill_pairs
+from .batch import make_batch, prefill_pairs
 from .table import Ints, IterationTable
 
 if TYPE_CHECKING:

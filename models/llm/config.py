@@ -13,7 +13,7 @@ from typing import Any
 
 from mltwin.sim.errors import InputError
 
-from .model import Mla, Model, Moe
+from .model import LINEAR, LinearAttention, Mla, Model, Moe, SparseAttention
 from .precision import precision
 
 _DATA = Path(__file__).parent / "data"
@@ -54,6 +54,16 @@ _OTHER_KEYS = (
     "v_head_dim",
     "mlp_only_layers",
     "topk_method",
+    "attn_output_gate",
+    "full_attention_interval",
+    "linear_num_key_heads",
+    "linear_num_value_heads",
+    "linear_key_head_dim",
+    "linear_value_head_dim",
+    "linear_conv_kernel_dim",
+    "index_topk",
+    "index_n_heads",
+    "index_head_dim",
     "text_config",
     "model_type",
     "architectures",
@@ -80,10 +90,14 @@ _LOOKALIKES = frozenset(
 
 _GATED_ACTIVATIONS = frozenset(
     {"llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "deepseek_v2",
-     "deepseek_v3", "gpt_oss", "gemma", "gemma2", "gemma3_text", "phi3", "glm4", "kimi_k2"}
+     "deepseek_v3", "gpt_oss", "gemma", "gemma2", "gemma3_text", "phi3", "glm4", "kimi_k2",
+     "minimax_m2", "glm_moe_dsa",
+     "qwen3_5_moe_text", "qwen3_next"}
 )  # fmt: skip
 _UNGATED = frozenset({"opt", "gpt2", "gpt_neox", "phi", "starcoder2", "gpt_bigcode"})
-_QK_NORM = frozenset({"qwen3", "qwen3_moe", "gemma3_text"})
+_QK_NORM = frozenset(
+    {"qwen3", "qwen3_moe", "gemma3_text", "minimax_m2", "qwen3_5_moe_text", "qwen3_next"}
+)
 
 
 def model_names() -> list[str]:
@@ -223,8 +237,11 @@ class _Reader:
             layer_norm_bias=self.family in _UNGATED,
             # OPT's position table starts with two padding rows.
             position_embeddings=context + 2 if opt else context if self.family == "gpt2" else 0,
+            gated_attention=bool(self.config.get("attn_output_gate", False)),
             mla=self._mla(),
             moe=self._moe(layers),
+            linear=self._linear(layers),
+            sparse=self._sparse(),
         )
 
     def _kv_heads(self, heads: int) -> int:
@@ -239,7 +256,9 @@ class _Reader:
     def _intermediate_size(self, hidden: int) -> int:
         if self.family == "gpt2":
             return self._integer("intermediate_size", 4 * hidden)
-        return self._integer("intermediate_size")
+        # A model whose layers all have experts may leave the dense width out.
+        fallback = self._find("moe_intermediate_size")[1]
+        return self._integer("intermediate_size", fallback)
 
     def _gated(self) -> bool:
         if self.family in _UNGATED:
@@ -249,7 +268,12 @@ class _Reader:
         return str(self.config.get("hidden_act", "silu")).lower() in ("silu", "swiglu", "swish")
 
     def _windows(self, layers: int) -> tuple[int, ...]:
-        """Each layer's window; 0 is full attention."""
+        """Each layer's window; 0 is full attention, LINEAR linear attention."""
+        if self.config.get("linear_num_key_heads") is not None:
+            full = self._as_integer(
+                "full_attention_interval", self.config.get("full_attention_interval", 4), 1
+            )
+            return tuple(0 if (i + 1) % full == 0 else LINEAR for i in range(layers))
         if self.config.get("use_sliding_window") is False or self._find("window")[1] is None:
             return (0,) * layers
         window = self._integer("window")
@@ -286,13 +310,39 @@ class _Reader:
         rank = self.config.get("q_lora_rank")
         return Mla(**sizes, q_lora_rank=rank and self._as_integer("q_lora_rank", rank, 1))
 
+    def _linear(self, layers: int) -> LinearAttention | None:
+        if self.config.get("linear_num_key_heads") is None:
+            return None
+        sizes = {}
+        for key in ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim"):
+            if key not in self.config:
+                raise InputError(
+                    f"field {key!r} is missing", where=self.where, mend="linear layers need it"
+                )
+            sizes[key] = self._as_integer(key, self.config[key], 1)
+        return LinearAttention(
+            layers=self._windows(layers).count(LINEAR),
+            key_heads=sizes["linear_num_key_heads"],
+            value_heads=sizes["linear_num_value_heads"],
+            head_dim=sizes["linear_key_head_dim"],
+            kernel=self._as_integer(
+                "linear_conv_kernel_dim", self.config.get("linear_conv_kernel_dim", 4), 1
+            ),
+        )
+
+    def _sparse(self) -> SparseAttention | None:
+        if self.config.get("index_topk") is None:
+            return None
+        keys = ("index_topk", "index_n_heads", "index_head_dim")
+        return SparseAttention(*(self._as_integer(k, self.config.get(k), 1) for k in keys))
+
     def _moe(self, layers: int) -> Moe | None:
         if self._find("experts")[1] is None:
             return None
         experts, chosen = self._integer("experts"), self._integer("experts_per_token")
         if chosen > experts:
             raise InputError(f"{chosen} experts per token of {experts}", where=self.where)
-        width = self._integer("moe_intermediate_size", self._integer("intermediate_size"))
+        width = self._integer("moe_intermediate_size", self._find("intermediate_size")[1])
         shared = self._integer("shared_experts", 0, least=0) * width
         return Moe(
             experts=experts,
@@ -300,8 +350,9 @@ class _Reader:
             intermediate_size=width,
             layers=self._moe_layers(layers),
             shared_intermediate_size=self._integer("shared_intermediate_size", shared, least=0),
-            shared_gate=self.family == "qwen2_moe",
-            router_bias=self.family == "gpt_oss" or self.config.get("topk_method") == "noaux_tc",
+            shared_gate=self.family in ("qwen2_moe", "qwen3_5_moe_text", "qwen3_next"),
+            router_bias=self.family in ("gpt_oss", "minimax_m2")
+            or self.config.get("topk_method") == "noaux_tc",
             expert_bias=self.family == "gpt_oss",
         )
 
@@ -310,7 +361,7 @@ class _Reader:
         step = self._integer("moe_step", 1)
         dense = self.config.get("mlp_only_layers") or ()
         # DeepSeek counts its step from layer 0, the others from layer 1.
-        shift = 0 if self.family.startswith(("deepseek", "kimi")) else 1
+        shift = 0 if self.family.startswith(("deepseek", "kimi", "glm_moe")) else 1
         return sum(i >= first and (i + shift) % step == 0 and i not in dense for i in range(layers))
 
     def _quantization(self, plain: str) -> tuple[str, str]:

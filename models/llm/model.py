@@ -75,10 +75,53 @@ class Moe:
 
 
 @dataclass(frozen=True)
+class LinearAttention:
+    """Layers with a recurrent state instead of a KV cache (gated delta rule, arXiv 2412.06464).
+
+    Attributes:
+        layers: how many of the model's layers.
+        key_heads, value_heads, head_dim: heads of queries and keys, of values, and their size.
+        kernel: width of the causal convolution before it.
+    """
+
+    layers: int
+    key_heads: int
+    value_heads: int
+    head_dim: int
+    kernel: int = 4
+
+    @property
+    def state_numbers(self) -> int:
+        """Numbers of one sequence's state in one layer: D D a value head, and the convolution's."""
+        columns = (2 * self.key_heads + self.value_heads) * self.head_dim
+        return self.value_heads * self.head_dim**2 + (self.kernel - 1) * columns
+
+
+@dataclass(frozen=True)
+class SparseAttention:
+    """Attention to the ``top`` best keys, chosen by a light indexer over all of them
+    (DeepSeek-V3.2, arXiv 2512.02556, section 2.1).
+
+    Attributes:
+        top: keys attended per query.
+        heads, head_dim: of the indexer; its one key a token is cached too.
+    """
+
+    top: int
+    heads: int
+    head_dim: int
+
+
+LINEAR = -1
+"""In ``Model.windows``: the layer has linear attention."""
+
+
+@dataclass(frozen=True)
 class Model:
     """Architecture of a decoder-only transformer.
 
-    ``windows`` holds each layer's sliding window in tokens, 0 for full attention. ``dtype`` is
+    ``windows`` holds each layer's sliding window in tokens, 0 for full attention, ``LINEAR`` for
+    linear attention. ``dtype`` is
     the format of everything that is not quantised (embeddings, norms, router, head, KV cache),
     ``weight_dtype`` that of the linear layers and ``expert_dtype`` that of the experts.
     """
@@ -105,8 +148,20 @@ class Model:
     attention_sinks: bool = False
     layer_norm_bias: bool = False
     position_embeddings: int = 0
+    gated_attention: bool = False
     mla: Mla | None = None
     moe: Moe | None = None
+    linear: LinearAttention | None = None
+    sparse: SparseAttention | None = None
+
+    @property
+    def linear_layers(self) -> int:
+        return self.linear.layers if self.linear else 0
+
+    @property
+    def cached_layers(self) -> int:
+        """Layers that keep keys and values of every token."""
+        return self.layers - self.linear_layers
 
     @property
     def moe_layers(self) -> int:
@@ -129,6 +184,7 @@ class Model:
         h = self.hidden_size
         if self.mla:
             m = self.mla
+            indexer = self._indexer_parameters
             query_dim = self.heads * (m.qk_nope_head_dim + m.qk_rope_head_dim)
             if m.q_lora_rank:
                 query = h * m.q_lora_rank + m.q_lora_rank + m.q_lora_rank * query_dim
@@ -136,11 +192,31 @@ class Model:
                 query = h * query_dim
             latent = h * m.latent + m.kv_lora_rank
             widen = m.kv_lora_rank * self.heads * (m.qk_nope_head_dim + m.v_head_dim)
-            return query + latent + widen + self.heads * m.v_head_dim * h
-        qkv_dim = (self.heads + 2 * self.kv_heads) * self.head_dim
+            return query + latent + widen + self.heads * m.v_head_dim * h + indexer
+        qkv_dim = (self.heads * (1 + self.gated_attention) + 2 * self.kv_heads) * self.head_dim
         total = h * qkv_dim + self.heads * self.head_dim * h
         total += qkv_dim * self.qkv_bias + h * self.output_bias
         return total + 2 * self.head_dim * self.qk_norm + self.heads * self.attention_sinks
+
+    @property
+    def _indexer_parameters(self) -> int:
+        """Queries of the indexer from the query latent, one key and a weight a head from h."""
+        if not self.sparse:
+            return 0
+        s = self.sparse
+        source = (self.mla.q_lora_rank if self.mla else None) or self.hidden_size
+        return source * s.heads * s.head_dim + self.hidden_size * (s.head_dim + s.heads)
+
+    @property
+    def linear_attention_parameters(self) -> int:
+        """Parameters of one linear layer's mixer: queries, keys, values and output gate, two
+        scalars a value head (decay and step) with biases, the convolution, the output."""
+        if not self.linear:
+            return 0
+        a, h = self.linear, self.hidden_size
+        keys, values = a.key_heads * a.head_dim, a.value_heads * a.head_dim
+        projections = h * (2 * keys + 2 * values + 2 * a.value_heads) + values * h
+        return projections + a.kernel * (2 * keys + values) + 2 * a.value_heads + a.head_dim
 
     @property
     def mlp_parameters(self) -> int:
@@ -186,7 +262,8 @@ class Model:
             self.embedding_parameters
             + self.head_parameters
             + self.norm_parameters
-            + self.layers * self.attention_parameters
+            + self.cached_layers * self.attention_parameters
+            + self.linear_layers * self.linear_attention_parameters
             + self.dense_layers * self.mlp_parameters
             + self.moe_layers * (self._moe_fixed_parameters + experts * self.expert_parameters)
         )
@@ -216,7 +293,8 @@ class Model:
         """
         shared = 3 * self.hidden_size * self.moe.shared_intermediate_size if self.moe else 0
         return (
-            self.layers * self.attention_parameters
+            self.cached_layers * self.attention_parameters
+            + self.linear_layers * self.linear_attention_parameters
             + self.dense_layers * self.mlp_parameters
             + self.moe_layers * shared
         )
@@ -233,17 +311,17 @@ class Model:
 
     @property
     def kv_numbers_per_layer(self) -> int:
-        """Numbers cached per token in one layer: 2KD, or c + r with MLA."""
-        return self.mla.latent if self.mla else 2 * self.kv_heads * self.head_dim
+        """Numbers cached per token in one layer: 2KD, or c + r with MLA, and an indexer's key."""
+        numbers = self.mla.latent if self.mla else 2 * self.kv_heads * self.head_dim
+        return numbers + (self.sparse.head_dim if self.sparse else 0)
 
     def kv_bytes_per_token(self, kv_dtype: str | None = None) -> int:
         """KV cache bytes of one token over all layers, as if every layer kept every token.
 
         A sliding window bounds how many tokens a layer has to keep, not what a token takes.
         """
-        return round(
-            self.layers * self.kv_numbers_per_layer * precision(kv_dtype or self.dtype).weight_bytes
-        )
+        width = precision(kv_dtype or self.dtype).weight_bytes
+        return round(self.cached_layers * self.kv_numbers_per_layer * width)
 
     def kv_bytes_per_token_per_gpu(
         self, tp: int = 1, pp: int = 1, kv_dtype: str | None = None
@@ -255,10 +333,10 @@ class Model:
         """
         self.check_parallelism(tp, pp)
         if self.mla:
-            numbers = self.mla.latent
+            numbers = self.kv_numbers_per_layer
         else:
             numbers = 2 * max(1, self.kv_heads // tp) * self.head_dim
-        stage_layers = -(-self.layers // pp)
+        stage_layers = -(-self.cached_layers // pp)
         return round(stage_layers * numbers * precision(kv_dtype or self.dtype).weight_bytes)
 
     def check_parallelism(self, tp: int, pp: int = 1) -> None:
@@ -289,7 +367,7 @@ class Model:
         into two batched products of equal cost.
         """
         self.check_parallelism(tp)
-        gemms = self._attention_gemms(tp)
+        gemms = self._attention_gemms(tp) + self._linear_gemms(tp)
         h = self.hidden_size
         if self.dense_layers:
             i = -(-self.intermediate_size // tp)
@@ -304,11 +382,12 @@ class Model:
         return gemms
 
     def _attention_gemms(self, tp: int) -> list[Gemm]:
-        h, layers, heads = self.hidden_size, self.layers, self.heads // tp
+        h, layers, heads = self.hidden_size, self.cached_layers, self.heads // tp
         if not self.mla:
             kv = max(1, self.kv_heads // tp)
+            queries = heads * (1 + self.gated_attention)
             return [
-                Gemm("qkv", (heads + 2 * kv) * self.head_dim, h, layers, "token"),
+                Gemm("qkv", (queries + 2 * kv) * self.head_dim, h, layers, "token"),
                 Gemm("output", h, heads * self.head_dim, layers, "token"),
             ]
         m = self.mla
@@ -323,7 +402,25 @@ class Model:
         widened = heads * (m.qk_nope_head_dim + m.v_head_dim)
         gemms.append(Gemm("kv_up", widened, m.kv_lora_rank, layers, "token"))
         gemms.append(Gemm("output", h, heads * m.v_head_dim, layers, "token"))
+        if self.sparse:
+            s = self.sparse
+            gemms.append(
+                Gemm("index_query", s.heads * s.head_dim, m.q_lora_rank or h, layers, "token")
+            )
+            gemms.append(Gemm("index_key", s.head_dim + s.heads, h, layers, "token"))
         return gemms
+
+    def _linear_gemms(self, tp: int) -> list[Gemm]:
+        if not self.linear:
+            return []
+        a, h = self.linear, self.hidden_size
+        keys = max(1, a.key_heads // tp) * a.head_dim
+        values = max(1, a.value_heads // tp) * a.head_dim
+        return [
+            Gemm("linear_in", 2 * keys + 2 * values, h, a.layers, "token"),
+            Gemm("linear_gates", 2 * max(1, a.value_heads // tp), h, a.layers, "token"),
+            Gemm("linear_output", h, values, a.layers, "token"),
+        ]
 
     def _moe_gemms(self, moe: Moe, tp: int) -> list[Gemm]:
         h, width = self.hidden_size, -(-moe.intermediate_size // tp)

@@ -37,10 +37,8 @@ def test_decode() -> None:
         kv_heads=[1, 2, 8],
         head_dim=[128],
     )
-    size = 4.0 * rows["batch"] * rows["context"] * rows["kv_heads"] * 128
-    exact = truth.seconds(
-        rows["batch"].to_numpy(), rows["kv_heads"].to_numpy(), size.to_numpy(), 0, 4
-    )
+    b, c, h, k = (rows[name].to_numpy(float) for name in ("batch", "context", "heads", "kv_heads"))
+    exact = truth.seconds(b, b * c, c, h, k, 128)
     rows["seconds"] = with_outliers(exact)
     found, error = fit.fit_decode(
         rows, sms=132, bandwidth=3.35e12, kv_bytes=2, l2_bytes=5e7, serial=False

@@ -17,6 +17,14 @@ PUBLISHED = {
     "mistral-7b": (7.24, 7.24, 0.001),
     # OpenAI's 5.1B active leaves the embedding out; 5.71B has it in.
     "gpt-oss-120b": (116.8, 5.71, 0.001),
+    # Publishers round these: 744B-A40B, 1T-A32B, 230B-A10B (no embeddings), 397B-A17B.
+    "deepseek-r1": (671.0, 37.5, 0.002),
+    "glm-5": (744.0, 40.0, 0.05),
+    "kimi-k2.5": (1026.0, 32.5, 0.02),
+    "minimax-m2.5": (229.0, 10.6, 0.05),
+    "qwen3.5-397b-a17b": (397.0, 17.0, 0.03),
+    "llama-3.1-405b": (405.9, 405.9, 0.001),
+    "mistral-large-2407": (122.6, 122.6, 0.001),
     "opt-13b": (12.85, 12.85, 0.002),
     "opt-66b": (65.7, 65.7, 0.002),
 }

@@ -8,7 +8,7 @@ and to predict, so a profile cannot be read otherwise than it was fitted.
 from dataclasses import dataclass, field
 
 from .arrays import Array, Number
-from .attention import DecodeCost, PrefillCost
+from .attention import DecodeCost, MixedCost, PrefillCost
 from .collectives import AllReduceCost
 from .elementwise import ElementwiseCost
 from .gemm import SPLITS, TILES, GemmCost
@@ -23,6 +23,7 @@ __all__ = [
     "DecodeCost",
     "ElementwiseCost",
     "GemmCost",
+    "MixedCost",
     "MoeCost",
     "Number",
     "Operators",
@@ -45,3 +46,4 @@ class Operators:
     all_reduce: dict[int, AllReduceCost]
     elementwise: ElementwiseCost
     moe: dict[str, MoeCost] = field(default_factory=dict)
+    mixed: MixedCost | None = None

@@ -26,30 +26,41 @@ class DecodeCost:
     power: float
     serial_s: float = 0.0
     ungrouped_overhead_s: float = 0.0
+    kv_bytes: float = 2.0
 
-    def overhead(self, group: int) -> float:
+    def overhead(self, group: Number) -> Array:
         """Seconds of an empty call; ``group`` is query heads per key-value head."""
-        if group == 1 and self.ungrouped_overhead_s:
-            return self.ungrouped_overhead_s
-        return self.overhead_s
+        alone = (np.asarray(group) == 1) & (self.ungrouped_overhead_s > 0)
+        return np.where(alone, self.ungrouped_overhead_s, self.overhead_s)
 
     def seconds(
-        self, sequences: Number, kv_heads: Number, kv_bytes: Number, longest: Number, group: int
+        self,
+        sequences: Number,
+        context: Number,
+        longest: Number,
+        heads: Number,
+        kv_heads: Number,
+        head_dim: Number,
+        window: int = 0,
     ) -> Array:
         """Seconds of one layer; 0 without sequences.
 
         Args:
             sequences: B.
-            kv_heads: K on this GPU.
-            kv_bytes: bytes of keys and values read.
-            longest: tokens of the longest context.
-            group: query heads per key-value head.
+            context: tokens attended, summed over the sequences, at most the window of each.
+            longest: the most of them in one sequence.
+            heads, kv_heads: H and K on this GPU.
+            head_dim: numbers of one key (and of one value).
+            window: the layer's sliding window; the fit knows it only through ``context``.
         """
-        sequences = np.asarray(sequences, float)
-        items = self.item_s * sequences * np.asarray(kv_heads, float)
-        total = items**self.power + (np.asarray(kv_bytes, float) / self.bandwidth) ** self.power
-        if group == 1 and self.serial_s:
-            total = total + (self.serial_s * np.asarray(longest, float)) ** self.power
+        sequences, kv_heads = np.asarray(sequences, float), np.asarray(kv_heads, float)
+        group = np.asarray(heads) / kv_heads
+        items = self.item_s * sequences * kv_heads
+        read = 2 * kv_heads * head_dim * self.kv_bytes * np.asarray(context, float)
+        total = items**self.power + (read / self.bandwidth) ** self.power
+        if self.serial_s:
+            chain = (self.serial_s * np.asarray(longest, float)) ** self.power
+            total = total + np.where(group == 1, chain, 0.0)
         time = self.overhead(group) + total ** (1 / self.power)
         return np.where(sequences > 0, time, 0.0)
 
@@ -85,6 +96,7 @@ class PrefillCost:
         heads: Number,
         kv_heads: Number,
         head_dim: int,
+        window: int = 0,
     ) -> Array:
         """Seconds of one layer; 0 without tokens.
 
@@ -93,6 +105,7 @@ class PrefillCost:
             pairs: (query, key) pairs under the mask.
             longest: tokens of the longest chunk (its window, if that is less).
             heads, kv_heads, head_dim: H and K on this GPU, and D.
+            window: the layer's sliding window; the fit knows it only through ``pairs``.
         """
         tokens = np.asarray(tokens, float)
         columns = np.asarray(heads, float) + self.kv_share * np.asarray(kv_heads, float)
@@ -101,3 +114,24 @@ class PrefillCost:
         chain = np.asarray(longest, float) * self.serial_s * head_dim
         total = (work**self.power + chain**self.power) ** (1 / self.power)
         return np.where(tokens > 0, self.overhead_s + total, 0.0)
+
+
+@dataclass(frozen=True)
+class MixedCost:
+    """One call that holds prefill chunks and decodes: t = (p^power + d^power)^(1/power).
+
+    p and d are the times of the two alone. 1 adds them; a large power leaves the longer one. The
+    ragged call overlaps them in part, since the decodes' reads and the chunk's arithmetic use
+    different parts of the GPU.
+    """
+
+    power: float = 1.0
+
+    def seconds(
+        self, prefill_s: Number, decode_s: Number, tokens: Number = 0, sequences: Number = 0
+    ) -> Array:
+        """Seconds of both in one call; between the larger of the two and their sum."""
+        p, d = np.asarray(prefill_s, float), np.asarray(decode_s, float)
+        top = np.maximum(p, d)
+        ratio = np.divide(np.minimum(p, d), top, out=np.zeros(np.shape(top + 0.0)), where=top > 0)
+        return top * (1 + ratio**self.power) ** (1 / self.power)

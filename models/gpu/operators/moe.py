@@ -11,11 +11,13 @@ from .arrays import Array, Number
 class MoeCost:
     """The routed experts of one layer on one GPU (gate-up, activation, down, fused).
 
-        t = overhead + expert_s A + row_s m T h + (compute^p + memory^p)^(1/p)
+        t = overhead + expert_s A + row_s rows h + (compute^p + memory^p)^(1/p)
 
-    m tokens choose T of E experts; A = E (1 - (1 - T/E)^(skew m)) of them are read, each padded
-    to ``block`` rows: compute = 6 (m T + A block/2) h M / flops, memory = A 3 h M weight_bytes /
-    bandwidth. ``row_s`` is for each routed row and column of h (gather, scatter).
+    m tokens choose T of E experts. Of the E/q that one of q ranks holds, A = E/q (1 - (1 -
+    T/E)^(skew m)) are read, each padded to ``block`` rows; rows = m T/q are computed, times
+    ``imbalance`` where q > 1 (the busiest rank decides). compute = 6 (rows + A block/2) h M /
+    flops, memory = A 3 h M weight_bytes / bandwidth. ``row_s`` is for each routed row and column
+    of h (gather, scatter).
     """
 
     overhead_s: float
@@ -27,6 +29,7 @@ class MoeCost:
     skew: float
     row_s: float
     weight_bytes: float = 2.0
+    imbalance: float = 1.0
 
     def seconds(
         self,
@@ -36,6 +39,7 @@ class MoeCost:
         experts: Number,
         chosen: Number,
         weight_bytes: float | None = None,
+        ep: int = 1,
     ) -> Array:
         """Seconds of one layer.
 
@@ -44,10 +48,11 @@ class MoeCost:
             hidden, width: h and the expert's intermediate size on this GPU.
             experts, chosen: E and T.
             weight_bytes: of one weight, when stored otherwise than fitted.
+            ep: ranks over which the experts are spread; ``tokens`` are those of all of them.
         """
         m, h, w, e, t = (np.asarray(v, float) for v in (tokens, hidden, width, experts, chosen))
-        read = e * -np.expm1(self.skew * m * np.log1p(-np.minimum(t / e, 1 - 1e-9)))
-        rows = m * t
+        read = e / ep * -np.expm1(self.skew * m * np.log1p(-np.minimum(t / e, 1 - 1e-9)))
+        rows = m * t / ep * (self.imbalance if ep > 1 else 1.0)
         compute = 6 * (rows + read * self.block / 2) * h * w / self.flops
         stored = self.weight_bytes if weight_bytes is None else weight_bytes
         memory = read * 3 * h * w * stored / self.bandwidth
