@@ -86,11 +86,11 @@ def test_time_call_takes_the_median_of_noisy_samples() -> None:
 def test_numpy_times_grow_with_the_work() -> None:
     backend = NumpyBackend()
     times = []
-    for m in (16, 512):
+    for m in (4, 2048):
         sampler = backend.prepare({"op": "gemm", "dtype": "float32", "m": m, "n": 512, "k": 512})
         assert sampler is not None
         times.append(time_call(sampler, QUICK)["least"])
-    assert times[1] > 4 * times[0]
+    assert times[1] > 2 * times[0]
 
 
 def test_numpy_attention_is_causal_attention() -> None:
