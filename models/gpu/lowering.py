@@ -116,7 +116,7 @@ def _grid(
     prefill = np.maximum(tok - decoding, 0.0)
     context, longest, pairs, chunk = {}, {}, {}, {}
     fresh = prefill * (prefill + 1) / 2
-    for window in model.window_layers:
+    for window in {0, *model.window_layers}:
         seen = np.minimum(ctx, decoding * window) if window else ctx
         context[window] = seen
         # Only kernels that do not split a sequence care; a longer one would make few long
@@ -141,7 +141,7 @@ def _per_sequence(model: "IterationModel", max_decode: int) -> float:
 
     def time(sequences: float) -> float:
         context, longest = {}, {}
-        for window in model.window_layers:
+        for window in {0, *model.window_layers}:
             narrow = 0 < window < TYPICAL_CONTEXT
             context[window] = sequences * window if narrow else ctx
             longest[window] = TYPICAL_CONTEXT

@@ -16,14 +16,16 @@ RUNTIME_BYTES = 1.5 * GIB
 
 def weight_bytes_per_gpu(model: "IterationModel") -> int:
     """Weights on the fullest GPU: layers over pp (the first or last stage holds an embedding),
-    matrices over tp, norms repeated (below 0.1 %, counted as split)."""
+    matrices over tp, routed experts over the tp x dp GPUs that share them; norms repeated (below
+    0.1 %, counted as split)."""
     llm = model.model
     ends = llm.vocab_size * llm.hidden_size * precision(llm.dtype).weight_bytes
     embeddings = ends * (1 if llm.tied_embeddings else 2)
-    layers = llm.weight_bytes - embeddings
-    stage = layers * -(-llm.layers // model.pp) / llm.layers
-    stage += embeddings if model.pp == 1 else ends
-    return round(stage / model.tp)
+    routed = llm.routed_parameters * precision(llm.expert_dtype).weight_bytes
+    layers = llm.weight_bytes - embeddings - routed
+    share = -(-llm.layers // model.pp) / llm.layers
+    stage = layers * share + (embeddings if model.pp == 1 else ends)
+    return round(stage / model.tp + routed * share / model.plan.group)
 
 
 def default_activation_bytes(model: "IterationModel", tokens: int = 8192) -> float:

@@ -35,6 +35,8 @@ PRECISIONS = {
         Precision("int4", 0.5 + 2.5 / 128, "bfloat16"),
         # One 8-bit exponent for a block of 32 weights (OCP Microscaling Formats 1.0, section 5).
         Precision("mxfp4", 0.5 + 1.0 / 32, "bfloat16"),
+        # One fp8 scale for a block of 16 weights (NVIDIA, "Introducing NVFP4", 2025).
+        Precision("nvfp4", 0.5 + 1.0 / 16, "nvfp4"),
     )
 }
 
@@ -48,6 +50,7 @@ _ALIASES = {
     "fp8_e4m3": "fp8",
     "fp8_e5m2": "fp8",
     "float8_e4m3fn": "fp8",
+    "fp4": "nvfp4",
     "awq": "int4",
     "gptq": "int4",
 }
