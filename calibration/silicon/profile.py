@@ -28,6 +28,9 @@ SMS = {"h100_sxm": 132, "h200_sxm": 132, "b200_sxm": 148, "b300_sxm": 148, "gb20
 # Kernels besides GEMMs and attention inside a graph, and the bandwidth they reach.
 KERNEL_S = 2e-6
 REACHED = 0.8
+# vLLM: two add-norms, activation, rotary embedding, cache write. SGLang writes the cache with the
+# rotary embedding. TensorRT-LLM does both inside its attention and the norms inside its all-reduce.
+KERNELS_A_LAYER = {"vllm": 5, "sglang": 4, "trtllm": 2}
 HOST = Host(
     iteration_s=5e-4,
     sequence_s=7e-6,
@@ -114,7 +117,9 @@ class _Builder:
             decode={},
             prefill={},
             all_reduce=self._all_reduces(),
-            elementwise=ElementwiseCost(KERNEL_S, REACHED * self.facts.hbm_bandwidth),
+            elementwise=ElementwiseCost(
+                KERNEL_S, REACHED * self.facts.hbm_bandwidth, KERNELS_A_LAYER[self.engine]
+            ),
             collectives=self._collectives(),
         )
         self._attention(operators)

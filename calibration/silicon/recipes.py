@@ -1,11 +1,17 @@
-"""How engines are started for benchmarks: flags by engine and model family.
+"""How engines are started for benchmarks: flags by engine, model family and GPU generation.
 
-The runs come from public recipes (InferenceX, ``benchmarks/*.sh``, Apache-2.0); the flags below
-are what those scripts, or the engine's defaults where they are silent, set. They go by family,
-never by run.
+The runs come from public recipes, InferenceX's ``benchmarks/*.sh`` (Apache-2.0), read script by
+script; where a script is silent the engine's default counts. Rules go by family, never by run.
 """
 
 from dataclasses import dataclass
+
+# A layer launched kernel by kernel takes about so long on the host, whatever the GPU: a dozen
+# kernels in a dense layer, two to three dozen in a layer of experts, some 10-20 us each.
+LAUNCH_DENSE_S = 3e-4
+LAUNCH_EXPERTS_S = 5e-4
+# TensorRT-LLM's attention-data parallelism holds prompts until all ranks have one, so long at most.
+BALANCE_ITERATIONS = 60
 
 
 @dataclass(frozen=True)
@@ -13,11 +19,13 @@ class Recipe:
     """Flags of a benchmark's server.
 
     Attributes:
-        mixed, chunked, reserve, max_tokens, max_batch: as in the serving model's engines.
+        mixed, chunked, reserve, max_tokens, max_batch, wait_iterations: as in the serving model's
+            engines.
         asynchronous: the next iteration is planned while one runs.
         admit_whole_prompt: a prompt is admitted only if all of it fits.
         batch_wait_iterations, batch_wait_ratio: TensorRT-LLM's batch waiting.
         graphs: what is replayed as CUDA graphs.
+        launch_s_per_layer: least time of a layer that is not.
         memory: share of a GPU's memory that the engine takes.
         frontend_s, frontend_token_s: from the client's send to the engine's queue.
     """
@@ -27,18 +35,28 @@ class Recipe:
     reserve: str = "chunk"
     max_tokens: int = 8192
     max_batch: int = 1024
+    wait_iterations: int = 0
     asynchronous: bool = True
     admit_whole_prompt: bool = False
     batch_wait_iterations: int = 0
     batch_wait_ratio: float = 0.0
     graphs: str = "full"
+    launch_s_per_layer: float = LAUNCH_DENSE_S
     memory: float = 0.9
     frontend_s: float = 0.015
     frontend_token_s: float = 3e-6
 
 
 def recipe(
-    engine: str, model: str, system: str, prompt: int, output: int, tp: int, concurrency: int
+    engine: str,
+    model: str,
+    system: str,
+    precision: str,
+    prompt: int,
+    output: int,
+    tp: int,
+    dp: int,
+    concurrency: int,
 ) -> Recipe:
     """The recipe of an engine and a model family.
 
@@ -46,26 +64,82 @@ def recipe(
         engine: ``vllm``, ``sglang`` or ``trtllm``.
         model: shipped name.
         system: GPU system.
+        precision: the deployment's label.
         prompt, output: longest prompt and output in tokens.
-        tp: tensor-parallel GPUs.
-        concurrency: of the run; TensorRT-LLM's recipes set the batch to it.
+        tp, dp: GPUs of an attention rank, and attention-data-parallel ranks.
+        concurrency: of the run; many recipes set the largest batch to it.
     """
+    hopper = system.startswith("h")
+    launch = LAUNCH_DENSE_S if model.startswith(("llama", "mistral")) else LAUNCH_EXPERTS_S
     if engine == "vllm":
-        blackwell_llama = model.startswith("llama") and not system.startswith("h")
-        return Recipe(
-            admit_whole_prompt=True,
-            # The Blackwell recipe of Llama captures graphs for decode only.
-            graphs="decode" if blackwell_llama else "full",
-        )
+        return _vllm(model, hopper, launch, concurrency)
     if engine == "sglang":
-        return Recipe(mixed=False, chunked=False, reserve="prompt", max_tokens=16384, memory=0.85)
-    wait = model.startswith("llama") and prompt <= 1024 and output <= 1024 and tp < 8
-    budget = 20_000 if model.startswith("gpt-oss") else prompt + output + 256
+        return _sglang(model, hopper, precision, launch, tp, concurrency)
+    return _trtllm(model, launch, prompt, output, tp, dp, concurrency)
+
+
+def _vllm(model: str, hopper: bool, launch: float, concurrency: int) -> Recipe:
+    known = model.startswith(("llama-3.1-70b", "gpt-oss"))
+    return Recipe(
+        max_batch=(concurrency if hopper else 512) if known else 1024,
+        admit_whole_prompt=True,
+        # The Blackwell recipe of Llama captures graphs for decode only.
+        graphs="decode" if model.startswith("llama-3.1-70b") and not hopper else "full",
+        launch_s_per_layer=launch,
+        memory=0.95 if model.startswith(("minimax", "kimi")) else 0.9,
+    )
+
+
+def _sglang(
+    model: str, hopper: bool, precision: str, launch: float, tp: int, concurrency: int
+) -> Recipe:
+    """Prefill first, launched kernel by kernel; on Blackwell the scheduler polls for new requests
+    once in 10 or 30 iterations (``--scheduler-recv-interval``)."""
+    polls = 0 if hopper or model.startswith("glm") else 30 if concurrency >= 16 and tp >= 8 else 10
+    budget = 16384 if precision == "fp4" else 32768
+    running = {True: 512, False: 256 if precision == "fp4" else 128}[hopper]
+    return Recipe(
+        mixed=False,
+        chunked=False,
+        reserve="prompt",
+        max_tokens=budget,
+        max_batch=running,
+        wait_iterations=polls,
+        graphs="decode",
+        launch_s_per_layer=launch,
+        memory=0.85,
+    )
+
+
+def _trtllm(
+    model: str, launch: float, prompt: int, output: int, tp: int, dp: int, concurrency: int
+) -> Recipe:
+    """Whole prompts, memory for all of the output; graphs hold decode only."""
+    wait, ratio = 0, 0.0
+    if model.startswith("llama"):
+        budget = prompt + output + 200
+        if prompt <= 1024 and output <= 1024 and tp < 8:
+            wait, ratio = 20, 0.9
+    elif model.startswith("gpt-oss"):
+        budget = 20_000
+    else:
+        budget = max(8192, concurrency + prompt + 64)
+    if dp > 1:
+        wait, ratio = _balance_wait(dp, concurrency / dp / output), 1.0
     return Recipe(
         chunked=False,
         reserve="full",
-        max_tokens=max(budget, concurrency),
-        max_batch=max(2048, concurrency),
-        batch_wait_iterations=20 if wait else 0,
-        batch_wait_ratio=0.9 if wait else 0.0,
+        max_tokens=max(budget, -(-concurrency // dp)),
+        max_batch=max(512, concurrency),
+        batch_wait_iterations=wait,
+        batch_wait_ratio=ratio,
+        graphs="decode",
+        launch_s_per_layer=launch,
     )
+
+
+def _balance_wait(dp: int, arrivals: float) -> int:
+    """Iterations until each of the other ranks has a prompt too, if each gets ``arrivals`` an
+    iteration: the mean of the largest of dp - 1 exponential times, H(dp - 1) / arrivals."""
+    harmonic = sum(1.0 / i for i in range(1, dp))
+    return int(min(BALANCE_ITERATIONS, harmonic / max(arrivals, 1e-9)))

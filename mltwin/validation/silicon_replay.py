@@ -108,6 +108,7 @@ def _times(
     version: str,
     plan: tuple[int, int, int, int],
     graphs: str,
+    launch_s_per_layer: float,
 ) -> IterationModel:
     profile = _profile(system, engine, model, precision, version)
     tp, pp, ep, dp = plan
@@ -120,6 +121,7 @@ def _times(
         dp=dp,
         kv_dtype=profile.deployment.kv_dtype,
         graphs=graphs,  # type: ignore[arg-type]
+        launch_s_per_layer=launch_s_per_layer,
     )
 
 
@@ -136,12 +138,20 @@ def _kind(
 
     shipped = known_model(run.model)
     flags = recipe(
-        run.engine, shipped, run.system, run.prompt, run.output, side.tp, run.concurrency
+        run.engine,
+        shipped,
+        run.system,
+        run.precision,
+        run.prompt,
+        run.output,
+        side.tp,
+        side.dp,
+        run.concurrency,
     )
     flags = replace(flags, **dict(changes))
     plan = (side.tp, side.pp, side.ep, side.dp)
     where = (run.system, run.engine, run.model, run.precision, run.version)
-    times = _times(*where, plan, flags.graphs)
+    times = _times(*where, plan, flags.graphs, flags.launch_s_per_layer)
     batch = min(flags.max_batch, max(1, -(-run.concurrency // (side.workers * side.dp)) * 2))
     reach = max(flags.max_tokens, batch)
     if not flags.chunked:
@@ -156,6 +166,8 @@ def _kind(
         chunked=flags.chunked,
         reserve=RESERVES[flags.reserve],
         asynchronous=flags.asynchronous,
+        wait_iterations=flags.wait_iterations,
+        whole_prompt=flags.admit_whole_prompt,
         batch_wait_iterations=flags.batch_wait_iterations,
         batch_wait_tokens=int(flags.batch_wait_ratio * flags.max_tokens),
     )
@@ -187,6 +199,8 @@ def _cells(key: _Key, reach: int, context: int, batch: int, scale: float) -> Ite
         cells=cells,
         per_sequence=round(table.per_sequence * scale),
         per_work=round(table.per_work * scale),
+        prefill_row=table.prefill_row,
+        prefill_per_sequence=round(table.prefill_per_sequence * scale),
     )
 
 
@@ -200,7 +214,6 @@ def _input(
     kinds = [kind for kind, _ in ranks]
     kind_of = np.repeat(np.arange(len(ranks)), [count for _, count in ranks])
     roles = ("mixed",) if len(ranks) == 1 else ("prefill", "decode")
-    times = _times  # noqa: F841
     model_bytes = _kv_bytes(run)
     gpus = np.array([side.tp * side.pp for side in run.sides])
     return ServingInput(

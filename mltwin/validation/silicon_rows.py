@@ -28,6 +28,7 @@ _NEEDED = (
     "batch_size",
     *RESULTS,
 )
+_CONFIG = ("backend", "model_path", "system", "precision", "mode", "isl", "osl")
 # Origins whose client is known: lengths uniform in [0.8 L, L], ten prompts a slot, all at once.
 _KNOWN = re.compile(r"^(db-dump|source_file=\d{4}-\d\d-\d\d\.csv)")
 _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+)")
@@ -135,7 +136,18 @@ def read_runs(data: str | Path) -> list[Run]:
             )
     keys = [c for c in frame if c not in (*LABELS, "silicon_ttft_ms")]
     frame = frame.drop_duplicates(keys).reset_index(drop=True)
-    return [_run(row, str(path), number) for number, row in enumerate(frame.to_dict("records"), 1)]
+    runs = [_run(row, str(path), number) for number, row in enumerate(frame.to_dict("records"), 1)]
+    return _once(runs)
+
+
+def _once(runs: list[Run]) -> list[Run]:
+    """Runs of equal configuration and equal results only once: exports repeat each other."""
+    seen: dict[tuple[object, ...], Run] = {}
+    for run in runs:
+        key = (run.engine, run.model, run.system, run.prompt, run.output, run.concurrency,
+               run.sides, run.ttft_s, run.tpot_s)  # fmt: skip
+        seen.setdefault(key, run)
+    return list(seen.values())
 
 
 def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
@@ -155,7 +167,6 @@ def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
         concurrency = max(1, decode.batch * decode.workers * decode.dp)
     else:
         concurrency = max(1, sides[0].batch * sides[0].dp)
-    config = {k: v for k, v in row.items() if k not in (*LABELS, *RESULTS)}
     return Run(
         row_id=str(row.get("id", number)),
         engine=str(row["backend"]),
@@ -170,13 +181,18 @@ def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
         sides=sides,
         ttft_s=float(row["silicon_ttft_ms"]) / 1e3,
         tpot_s=float(row["silicon_tpot_ms"]) / 1e3,
-        config=hashlib.sha256(repr(sorted(config.items(), key=str)).encode()).hexdigest(),
+        config=hashlib.sha256(
+            repr([sides, concurrency, *(row[c] for c in _CONFIG)]).encode()
+        ).hexdigest(),
     )
 
 
 def _precision(row: Mapping[str, Any]) -> str:
-    """The label; an FP8 row whose layers are scaled by blocks says so."""
-    label = str(row["precision"])
+    """The label; an FP8 row whose layers are scaled by blocks says so, and no label means the
+    format that the model is published in."""
+    label = row["precision"]
+    if not isinstance(label, str):
+        return "bf16"
     if label == "fp8" and row.get("gemm_quant_mode") == "fp8_block":
         return "fp8_block"
     return label
@@ -192,14 +208,35 @@ def _side(row: Mapping[str, Any], prefix: str, where: str) -> Side:
             raise InputError(f"{prefix + name} is {value!r}", where=where)
         return int(value)
 
+    tp, dp, ep = _plan(
+        count("tp_size", 1),
+        count("attention_dp_size", 1),
+        count("moe_tp_size", 1),
+        count("moe_ep_size", 1),
+    )
     return Side(
         workers=count("num_workers", 1),
-        tp=count("tp_size", 1),
+        tp=tp,
         pp=count("pp_size", 1),
-        dp=count("attention_dp_size", 1),
-        ep=count("moe_ep_size", 1),
+        dp=dp,
+        ep=ep,
         batch=count("batch_size", 1),
     )
+
+
+def _plan(tp: int, dp: int, moe_tp: int, moe_ep: int) -> tuple[int, int, int]:
+    """(tp, dp, ep) of a worker.
+
+    Two exports write a group of g GPUs with expert parallelism as g x g: (tp, moe_tp, moe_ep) =
+    (64, 8, 8) stands beside (8, 1, 8) with the same results to the last digit, (dp, moe_tp,
+    moe_ep) = (64, 8, 8) beside (8, 1, 8), and likewise for 4 and 2. With attention-data
+    parallelism they also write (tp, dp, moe_ep) = (g, g, g g).
+    """
+    if moe_tp == moe_ep > 1 and tp * dp == moe_tp * moe_ep:
+        return (moe_tp, 1, moe_ep) if dp == 1 else (1, moe_ep, moe_ep)
+    if moe_tp == 1 and tp == dp > 1 and moe_ep == tp * dp:
+        return 1, dp, dp
+    return tp, dp, moe_ep
 
 
 def development(run: Run) -> bool:

@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "IterationModel", "make_batch", "prefill_pairs"]
 
-# Kernels of a layer besides GEMMs and attention: two fused add-norms, activation, rotary
-# embedding, cache write; an expert layer also picks and weighs its experts.
-ELEMENTWISE_KERNELS = 5
+# Besides two fused add-norms, activation, rotary embedding and cache write, an expert layer picks
+# and weighs its experts.
 ROUTING_KERNELS = 2
 KV_FORMATS = ("bfloat16", "float16", "fp8")
 LAUNCH_S_PER_LAYER = 5e-4
@@ -335,7 +334,8 @@ class IterationModel:
         rotary = (2 * (model.heads // tp + kv_heads) + 4 * kv_heads) * self._prefill_size
         numbers = 8 * model.hidden_size * model.layers + rotary * model.cached_layers
         numbers += model.dense_layers * 3 * model.intermediate_size // tp
-        kernels = model.layers * (ELEMENTWISE_KERNELS + model.qk_norm)
+        each = self.profile.operators.elementwise.per_layer + model.qk_norm
+        kernels = model.layers * each
         if model.moe:
             numbers += model.moe.layers * 3 * model.moe.shared_intermediate_size // tp
             kernels += model.moe.layers * ROUTING_KERNELS

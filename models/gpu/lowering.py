@@ -1,11 +1,12 @@
 """From the composed model to integer tables, and how much is lost on the way.
 
-The table knows of a batch only (tok, ctx, nseq, work). Two regimes fill it:
+The table knows of a batch only (tok, ctx, nseq, work) and whether it holds prompt tokens. So there
+are two regimes with rows of their own:
 
-- up to ``max_decode`` tokens, rows are exact for pure decode of tok sequences of equal context,
-  unless that were less than 64 tokens each: then ctx / 64 decode and the rest is prefill;
-- above, there must be prefill: the decodes beside it are taken as ctx / 1024 sequences (at most
-  ``max_decode``), and ``e`` corrects for the true number.
+- pure decode: tok sequences that share ctx evenly. Nothing is guessed.
+- with prefill: ctx / 1024 sequences decode (at most ``max_decode``, at least one token is of a
+  prompt), the rest is one fresh chunk; ``e`` corrects for the true number of sequences, ``f`` for
+  pairs beyond those of the fresh chunk.
 
 Rows are knots of tokens, columns powers of two of ctx; between knots time is interpolated such
 that it never falls as tokens are added. Layers with a window of up to 2048 tokens put their
@@ -13,6 +14,7 @@ prefill attention into the cost per token (each new token sees a full window), w
 the cost per pair (as if they had none).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
     from .iteration import IterationModel
 
 TYPICAL_CONTEXT = 1024
-SHORTEST_CONTEXT = 128
 FIRST_CONTEXT_KNOT = 2**10
 NARROW_WINDOW = 2048
+SPREAD = 0.5
+"""Standard deviation of the log of the contexts in a batch, taken where a window cuts some off."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -59,22 +62,52 @@ def lower(
         )
     max_decode = min(max_decode, max_tokens)
     contexts = _context_knots(max_decode * max_context)
-    per_sequence_s = _per_sequence(model, max_decode)
-    points = _token_points(max_tokens, max_decode, model.pp)
     # One column past the last knot gives the slope of the open-ended last cell.
     columns = np.append(contexts, 2 * contexts[-1])
-    grid = _grid(model, points, columns, max_decode, per_sequence_s)
-    chosen = _choose_rows(points, grid, tolerance)
-    cells = _cells(points[chosen], grid[chosen], columns)
-    rows = len(chosen) - 1
-    token_row = np.searchsorted(points[chosen][:rows], np.arange(max_tokens + 1), side="right") - 1
-    return IterationTable(
-        token_row=np.maximum(token_row, 0).astype(np.int32),
-        context_knots=np.append(contexts, LAST_KNOT).astype(np.int64),
-        cells=cells,
-        per_sequence=ticks(per_sequence_s),
-        per_work=ticks(_per_work(model)),
+    decode = _regime(
+        _decode_points(max_decode),
+        lambda tok: _decode_grid(model, tok, columns),
+        columns,
+        tolerance,
     )
+    each_s = _per_sequence(model, max_decode)
+    prefill = _regime(
+        _token_points(max_tokens, max_decode, model.pp),
+        lambda tok: _prefill_grid(model, tok, columns, max_decode, each_s),
+        columns,
+        tolerance,
+    )
+    decode_row, prefill_row = (
+        np.maximum(np.searchsorted(knots, np.arange(last + 1), side="right") - 1, 0)
+        for knots, last in ((decode[0], max_tokens), (prefill[0], max_tokens))
+    )
+    return IterationTable(
+        token_row=decode_row.astype(np.int32),
+        context_knots=np.append(contexts, LAST_KNOT).astype(np.int64),
+        cells=np.concatenate((decode[1], prefill[1])),
+        per_sequence=ticks(model.sequence_s),
+        per_work=ticks(_per_work(model)),
+        prefill_row=(prefill_row + len(decode[0])).astype(np.int32),
+        prefill_per_sequence=ticks(each_s),
+    )
+
+
+def _regime(
+    points: Ints, grid_of: Callable[[Ints], Ints], columns: Ints, tolerance: float
+) -> tuple[Ints, Ints]:
+    """(first token count of each row, cells) of one regime; the last point only ends the last
+    row."""
+    grid = grid_of(points)
+    chosen = _choose_rows(points, grid, tolerance)
+    return points[chosen][:-1], _cells(points[chosen], grid[chosen], columns)
+
+
+def _decode_points(max_decode: int) -> Ints:
+    """Every number of sequences to 512, then one in 64 and both sides of it."""
+    dense = np.arange(1, min(512, max_decode) + 1)
+    sparse = np.arange(576, max_decode, 64)
+    ends = [max_decode, max_decode + 1]
+    return np.unique(np.concatenate((dense, sparse, sparse + 1, ends))).astype(np.int64)
 
 
 def _context_knots(largest: int) -> Ints:
@@ -97,37 +130,59 @@ def _token_points(max_tokens: int, max_decode: int, pp: int) -> Ints:
     return np.unique(points).astype(np.int64)
 
 
-def _grid(
-    model: "IterationModel", points: Ints, columns: Ints, max_decode: int, per_sequence_s: float
-) -> Ints:
-    """Ticks at (token point, context knot) without e nseq and f work, never falling along either
-    axis.
+def _decode_grid(model: "IterationModel", points: Ints, columns: Ints) -> Ints:
+    """Ticks of pure decode at (sequences, context knot), without the host's part a sequence."""
+    tok = points.astype(float)[:, None]
+    # A sequence reads at least the token it makes.
+    ctx = np.maximum(columns.astype(float)[None, :], tok)
+    context, longest = {}, {}
+    for window in {0, *model.window_layers}:
+        context[window] = tok * _seen(ctx / tok, window)
+        longest[window] = np.minimum(context[window] / tok, TYPICAL_CONTEXT)
+    batch = Batch(tok, tok, tok, context, longest)
+    return _rising(model.batch_seconds(batch) - model.sequence_s * tok)
 
-    What is not decoding is one fresh prefill chunk.
-    """
+
+def _prefill_grid(
+    model: "IterationModel", points: Ints, columns: Ints, max_decode: int, each_s: float
+) -> Ints:
+    """Ticks of iterations with prefill at (token point, context knot) without e nseq and f work."""
     tok = points.astype(float)[:, None]
     ctx = columns.astype(float)[None, :]
-    pure = tok <= max_decode
-    decoding = np.where(
-        pure,
-        np.minimum(tok, ctx / SHORTEST_CONTEXT),
-        np.clip(ctx / TYPICAL_CONTEXT, 0.0, max_decode),
-    )
-    prefill = np.maximum(tok - decoding, 0.0)
-    context, longest, pairs, chunk = {}, {}, {}, {}
+    decoding = np.clip(ctx / TYPICAL_CONTEXT, 0.0, np.minimum(max_decode, tok - 1))
+    prefill = tok - decoding
     fresh = prefill * (prefill + 1) / 2
+    context, longest, pairs, chunk = {}, {}, {}, {}
     for window in {0, *model.window_layers}:
-        seen = np.minimum(ctx, decoding * window) if window else ctx
+        seen = decoding * _seen(ctx / np.maximum(decoding, 1e-9), window)
         context[window] = seen
         # Only kernels that do not split a sequence care; a longer one would make few long
         # sequences slower than many short ones, which a table over (tok, ctx) cannot hold.
         longest[window] = np.minimum(seen / np.maximum(decoding, 1.0), TYPICAL_CONTEXT)
         pairs[window] = prefill * window if 0 < window <= NARROW_WINDOW else fresh
         chunk[window] = np.minimum(prefill, window) if window else prefill
-    batch = Batch(tok, decoding, decoding, context, longest, prefill, pairs, chunk)
-    time = model.batch_seconds(batch) - per_sequence_s * decoding - _per_work(model) * fresh
+    sequences = decoding + 1
+    batch = Batch(tok, sequences, decoding, context, longest, prefill, pairs, chunk)
+    return _rising(model.batch_seconds(batch) - each_s * sequences - _per_work(model) * fresh)
+
+
+def _seen(mean: Floats, window: int) -> Floats:
+    """Tokens that a sequence sees on average through a window, if lengths are log-normal around
+    their mean: E min(X, w) = m Phi((ln w - mu - s^2)/s) + w Phi((mu - ln w)/s)."""
+    if not window:
+        return mean
+    from scipy.special import ndtr
+
+    mu = np.log(np.maximum(mean, 1e-9)) - SPREAD**2 / 2
+    edge = np.log(window)
+    inside = mean * ndtr((edge - mu - SPREAD**2) / SPREAD)
+    return np.asarray(inside + window * ndtr((mu - edge) / SPREAD))
+
+
+def _rising(time: Floats) -> Ints:
+    """Whole ticks, at least one, never falling along either axis."""
     grid = ticks(np.maximum(time, 0.0)) + 1
-    return np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
+    return np.asarray(np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1))
 
 
 def _per_sequence(model: "IterationModel", max_decode: int) -> float:

@@ -52,7 +52,9 @@ def lowering_error(
         chunks, contexts = draw.mixed() if mixed[index] else ([], draw.decodes(table.max_tokens))
         batch = make_batch((0,), chunks, contexts)
         work = sum(prefill_pairs(chunk, before) for chunk, before in chunks)
-        lowered = int(table.evaluate(batch.tokens, batch.context[0], batch.sequences, work))
+        lowered = int(
+            table.evaluate(batch.tokens, batch.context[0], batch.sequences, work, bool(chunks))
+        )
         exact = ticks(model.seconds(chunks, contexts))
         errors[index] = abs(lowered - exact) / exact
     p50, p95 = np.quantile(errors, [0.5, 0.95])

@@ -35,6 +35,8 @@ class IterationTable:
         cells: int64[rows * columns, 4] of (a, b, c, d), row major.
         per_sequence: e, ticks a sequence of the batch.
         per_work: f, ticks a unit of prefill work (a query-key pair).
+        prefill_row, prefill_per_sequence: token_row and e of iterations that hold prompt tokens;
+            None where they are timed as pure decode is.
 
     tok counts all tokens of the iteration, decode and prefill; ctx is the sum over decoding
     requests of their KV length with the token being made; nseq the sequences of the batch; work
@@ -46,6 +48,8 @@ class IterationTable:
     cells: Ints
     per_sequence: int
     per_work: int
+    prefill_row: npt.NDArray[np.int32] | None = None
+    prefill_per_sequence: int = 0
 
     def __post_init__(self) -> None:
         _check(self)
@@ -68,8 +72,11 @@ class IterationTable:
         ctx: npt.ArrayLike,
         nseq: npt.ArrayLike = 0,
         work: npt.ArrayLike = 0,
+        prefill: npt.ArrayLike = False,
     ) -> Ints:
         """Ticks of iterations, element by element, all in int64.
+
+        ``prefill``: whether they hold prompt tokens (work > 0 says so as well).
 
         Raises:
             ValueError: tok outside 0..max_tokens or a negative argument.
@@ -79,13 +86,17 @@ class IterationTable:
         )
         if any(np.any(v < 0) for v in (tok, ctx, nseq, work)) or np.any(tok > self.max_tokens):
             raise ValueError(f"tok must be 0..{self.max_tokens}, the others not negative")
-        row = self.token_row[tok]
+        row, each = self.token_row[tok], np.int64(self.per_sequence)
+        if self.prefill_row is not None:
+            some = np.broadcast_to(np.asarray(prefill, bool) | (work > 0), tok.shape)
+            row = np.where(some, self.prefill_row[tok], row)
+            each = np.where(some, self.prefill_per_sequence, self.per_sequence)
         column = np.searchsorted(self.context_knots, ctx, side="right") - 1
         a, b, c, d = np.moveaxis(self.cells[row * self.columns + column], -1, 0)
-        return a + b * tok + (c + d * tok) * ctx + self.per_sequence * nseq + self.per_work * work
+        return a + b * tok + (c + d * tok) * ctx + each * nseq + self.per_work * work
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        table = {
             "kind": "cells",
             "token_row": self.token_row.tolist(),
             "context_knots": self.context_knots.tolist(),
@@ -93,6 +104,10 @@ class IterationTable:
             "per_sequence": self.per_sequence,
             "per_work": self.per_work,
         }
+        if self.prefill_row is not None:
+            table["prefill_row"] = self.prefill_row.tolist()
+            table["prefill_per_sequence"] = self.prefill_per_sequence
+        return table
 
 
 def linear_table(
@@ -128,6 +143,10 @@ def table_from_dict(data: dict[str, Any], *, where: str | None = None) -> Iterat
             cells=np.asarray(data["cells"], dtype=np.int64).reshape(-1, 4),
             per_sequence=int(data["per_sequence"]),
             per_work=int(data["per_work"]),
+            prefill_row=(
+                np.asarray(data["prefill_row"], dtype=np.int32) if "prefill_row" in data else None
+            ),
+            prefill_per_sequence=int(data.get("prefill_per_sequence", 0)),
         )
     except KeyError as error:
         raise InputError(f"iteration table lacks {error}", where=where) from None
@@ -151,26 +170,34 @@ def _check(table: IterationTable) -> None:
         raise InputError("context_knots must increase")
     if table.cells.ndim != 2 or table.cells.shape[1] != 4 or len(table.cells) % table.columns:
         raise InputError("cells must be (rows * columns, 4)")
-    if row.min() < 0 or row.max() >= table.rows:
-        raise InputError(f"token_row must name rows 0..{table.rows - 1}")
-    _check_range(table)
+    rows = [row] if table.prefill_row is None else [row, table.prefill_row]
+    for some in rows:
+        if some.shape != row.shape or some.dtype != np.int32:
+            raise InputError("prefill_row must be int32, as long as token_row")
+        if some.min() < 0 or some.max() >= table.rows:
+            raise InputError(f"token_row must name rows 0..{table.rows - 1}")
+    _check_range(table, row, table.per_sequence)
+    if table.prefill_row is not None:
+        _check_range(table, table.prefill_row, table.prefill_per_sequence)
 
 
-def _check_range(table: IterationTable) -> None:
+def _check_range(
+    table: IterationTable, token_row: npt.NDArray[np.int32], per_sequence: int
+) -> None:
     """At least one tick for every batch of a sequence or more, and no int64 overflow.
 
     A cell is linear in ctx for each tok and linear in tok for each ctx, so its corners bound it.
     """
     if table.per_work < 0:
         raise InputError(f"per_work is {table.per_work}", mend="it must not be negative")
-    largest_fixed = table.max_tokens * abs(table.per_sequence) + abs(table.per_work) * (
+    largest_fixed = table.max_tokens * abs(per_sequence) + abs(table.per_work) * (
         table.max_tokens * MAX_CONTEXT_SUM
     )
-    changes = np.flatnonzero(np.diff(table.token_row)) + 1
+    changes = np.flatnonzero(np.diff(token_row)) + 1
     starts = np.concatenate(([0], changes))
     ends = np.concatenate((changes - 1, [table.max_tokens]))
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        row = int(table.token_row[start])
+        row = int(token_row[start])
         for column in range(table.columns):
             a, b, c, d = (int(v) for v in table.cells[row * table.columns + column])
             low = int(table.context_knots[column])
@@ -180,8 +207,8 @@ def _check_range(table: IterationTable) -> None:
                     largest = abs(a) + abs(b) * tok + (abs(c) + abs(d) * tok) * ctx
                     if largest + largest_fixed >= 2**63:
                         raise InputError(f"iteration time overflows at tok={tok}, ctx={ctx}")
-                    sequences = 1 if table.per_sequence >= 0 else tok
-                    time = a + b * tok + (c + d * tok) * ctx + table.per_sequence * sequences
+                    sequences = 1 if per_sequence >= 0 else tok
+                    time = a + b * tok + (c + d * tok) * ctx + per_sequence * sequences
                     if time < 1 and low <= MAX_CONTEXT_SUM:
                         raise InputError(
                             f"iteration time is {time} ticks at tok={tok}, ctx={ctx}",

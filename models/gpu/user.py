@@ -33,7 +33,10 @@ FORMAT = "mltwin-user-timing-1"
 _LINEAR = ("constant_s", "per_token_s", "per_context_s", "per_sequence_s", "per_work_s")
 _FIELDS = {
     "linear": set(_LINEAR),
-    "cells": {"token_row", "context_knots", "cells", "per_sequence", "per_work"},
+    "cells": {
+        *("token_row", "context_knots", "cells", "per_sequence", "per_work"),
+        *("prefill_row", "prefill_per_sequence"),
+    },
     "distserve": {
         "phase",
         "prefill",
@@ -99,7 +102,8 @@ class UserTable:
         tokens = int(batch.tokens)
         table = self.lower(tokens, 1)
         work = sum(prefill_pairs(chunk, before) for chunk, before in prefill_chunks)
-        return seconds(int(table.evaluate(tokens, batch.context[0], batch.sequences, work)))
+        some = bool(prefill_chunks)
+        return seconds(int(table.evaluate(tokens, batch.context[0], batch.sequences, work, some)))
 
     def kv_blocks(
         self,

@@ -13,6 +13,8 @@ class ElementwiseCost:
 
     kernel_s: float
     bandwidth: float
+    per_layer: int = 5
+    """Such kernels in a layer: engines fuse them to different degrees."""
 
     def seconds(self, kernels: float, size_bytes: Number) -> Array:
         return kernels * self.kernel_s + np.asarray(size_bytes, float) / self.bandwidth
