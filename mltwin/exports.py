@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltwin.models.serving.tables import CANCELLED, DONE
+from mltwin.models.serving.tables import CANCELLED, DONE, REFUSED
 from mltwin.sim.errors import InputError
+
+from .serving_frontend import received, sent
 
 if TYPE_CHECKING:
     from mltwin.workloads.table import Trace
@@ -104,19 +106,24 @@ def vllm_json(result: "ServingResult") -> dict[str, Any]:
 def _details(result: "ServingResult", done: np.ndarray) -> dict[str, list[Any]]:
     """The lists of the detailed form, in seconds, one entry a request."""
     columns = result.tables["requests"]
-    first, finish = columns["first"], columns["finish"]
+    first, finish = received(columns, "first"), received(columns, "finish")
+    start = sent(columns)
     gaps = np.where(done, columns["output"] - 1, 0)
     decode_s = np.where(done, finish - first, 0) / 1e12
     mean_gap = decode_s / np.maximum(gaps, 1)
     queued = np.where(columns["scheduled"] >= 0, columns["scheduled"] - columns["arrival"], 0)
-    reasons = np.where(columns["state"] == CANCELLED, "cancelled", "refused")
+    reasons = np.select(
+        [columns["state"] == CANCELLED, columns["state"] == REFUSED],
+        ["cancelled", "refused"],
+        "unfinished",
+    )
     return {
         "input_lens": columns["prompt"].tolist(),
         "output_lens": np.where(done, columns["output"], 0).tolist(),
-        "ttfts": (np.where(done, first - columns["arrival"], 0) / 1e12).tolist(),
+        "ttfts": (np.where(done, first - start, 0) / 1e12).tolist(),
         "itls": [[gap] * n for gap, n in zip(mean_gap.tolist(), gaps.tolist(), strict=True)],
-        "latencies": (np.where(done, finish - columns["arrival"], 0) / 1e12).tolist(),
-        "start_times": (columns["arrival"] / 1e12).tolist(),
+        "latencies": (np.where(done, finish - start, 0) / 1e12).tolist(),
+        "start_times": (start / 1e12).tolist(),
         "queue_times": (queued / 1e12).tolist(),
         "errors": np.where(done, "", reasons).tolist(),
     }
@@ -172,7 +179,7 @@ def arrived_trace(result: "ServingResult") -> "Trace":
             mend="export a run that went to its end",
         )
     return trace.changed(
-        arrival=arrival,
+        arrival=sent(result.tables["requests"]),
         after=None,
         delay=None,
         sort=True,

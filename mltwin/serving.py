@@ -65,6 +65,13 @@ class Workload(Section):
     timeout_s: float | None = Field(
         None, gt=0, le=MAX_WAIT_S, description="clients give up after so long"
     )
+    frontend_s: float = Field(
+        0.0, ge=0, le=3600, description="from a client's sending to the engine's queue"
+    )
+    frontend_token_s: float = Field(
+        0.0, ge=0, le=1, description="the same, more for each prompt token"
+    )
+    return_s: float = Field(0.0, ge=0, le=3600, description="from a token's making to its client")
     deadline_s: float | None = Field(
         None,
         gt=0,
@@ -103,6 +110,15 @@ class Pool(Section):
     gpu: str = Field("h100-sxm-80gb", description="name from `mltwin gpus list`, or a profile.json")
     tp: int = Field(1, ge=1, le=64, description="tensor parallel GPUs of a replica")
     pp: int = Field(1, ge=1, le=64, description="pipeline stages of a replica")
+    dp: int = Field(
+        1, ge=1, le=64, description="attention ranks of a replica, of tp x pp GPUs and a queue each"
+    )
+    ep: int = Field(1, ge=1, le=1024, description="GPUs over which the experts are spread")
+    dtype: str | None = Field(None, description="of linear weights, else the model's")
+    kv_dtype: str | None = Field(None, description="of the KV cache, else model.kv_dtype")
+    graphs: Literal["full", "decode", "none"] | None = Field(
+        None, description="which iterations replay CUDA graphs, else all"
+    )
     engine: Spec = Field(
         "vllm_v1", description="preset by name, or a table with `name` and flags to change"
     )
@@ -252,7 +268,7 @@ class ServingScenario(Scenario):
     @property
     def gpus(self) -> int:
         """GPUs of all pools."""
-        return sum(pool.replicas * pool.tp * pool.pp for pool in self.cluster.values())
+        return sum(pool.replicas * pool.dp * pool.tp * pool.pp for pool in self.cluster.values())
 
     def simulate(
         self,

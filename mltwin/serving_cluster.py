@@ -1,6 +1,7 @@
 """From the `cluster` section of a serving scenario to kinds of replica and columns of replicas."""
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,8 @@ _SPEED_BATCH, _SPEED_CONTEXT = 32, 1024
 class Cluster:
     """Replicas as columns, pool after pool, and the facts that a result keeps.
 
+    Each attention rank of a replica (`dp`) is a replica of the kernel: a queue, a batch and KV
+    memory of its own, and iterations that include the exchange with the other ranks.
     kinds has one entry a pool; kind_of and pool_of are therefore equal. nic_of numbers NICs over
     all pools.
     """
@@ -69,7 +72,7 @@ def make_cluster(scenario: ServingScenario, block_tokens: int, longest: int) -> 
         facts.append(fact)
         notes += [f"pool {name}: {note}" for note in said]
     _set_speeds(scenario, kinds)
-    counts = [pool.replicas for pool in scenario.cluster.values()]
+    counts = [pool.replicas * pool.dp for pool in scenario.cluster.values()]
     pool_of = np.repeat(np.arange(len(counts)), counts)
     roles = [ROLES[scenario.role(name)] for name in scenario.cluster]
     return Cluster(
@@ -79,7 +82,7 @@ def make_cluster(scenario: ServingScenario, block_tokens: int, longest: int) -> 
         nic_of=_nics(counts, scenario.network.replicas_per_nic),
         up=np.concatenate([_up(pool) for pool in scenario.cluster.values()]),
         control=_control(scenario, counts),
-        kv_bytes_per_token=model.kv_bytes_per_token(scenario.model.kv_dtype),
+        kv_bytes_per_token=model.kv_bytes_per_token(_moved_dtype(scenario)),
         facts=facts,
         notes=notes,
     )
@@ -109,19 +112,35 @@ def pool_times(scenario: ServingScenario, name: str) -> IterationModel:
     Raises InputError as `make_cluster`.
     """
     pool = scenario.cluster[name]
-    overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
     try:
         profile = _profile(*_profile_file(scenario, pool.gpu))
-        return _times(
-            _Same(profile),
-            served_model(scenario),
-            pool.tp,
-            pool.pp,
-            scenario.model.kv_dtype,
-            overhead,
-        )
+        return _times(_Same(profile), served_model(scenario), _options(scenario, pool))
     except InputError as error:
         raise placed(error, f"cluster.{name}") from None
+
+
+def _options(scenario: ServingScenario, pool: Pool) -> tuple[tuple[str, Any], ...]:
+    """What a pool's IterationModel is given besides model and profile; defaults are left out."""
+    overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
+    given = {
+        "kv_dtype": pool.kv_dtype or scenario.model.kv_dtype,
+        "dtype": pool.dtype,
+        "host_overhead_s": overhead,
+        "graphs": pool.graphs,
+    }
+    ways = {name: getattr(pool, name) for name in ("tp", "pp", "dp", "ep")}
+    return (
+        *((name, value) for name, value in given.items() if value is not None),
+        *((name, count) for name, count in ways.items() if count > 1),
+    )
+
+
+def _moved_dtype(scenario: ServingScenario) -> str | None:
+    """Format of the KV that moves between replicas: that of the first pool that prefills."""
+    for name, pool in scenario.cluster.items():
+        if scenario.role(name) != "decode" and pool.replicas:
+            return pool.kv_dtype or scenario.model.kv_dtype
+    return scenario.model.kv_dtype
 
 
 def _with_dtype(model: Model, name: str) -> Model:
@@ -153,12 +172,15 @@ def _kind(
         profile = _profile(*_profile_file(scenario, pool.gpu))
     except InputError as error:
         raise placed(error, "gpu") from None
-    overhead = None if pool.host_overhead_ms is None else pool.host_overhead_ms / 1000
-    times = _times(_Same(profile), model, pool.tp, pool.pp, scenario.model.kv_dtype, overhead)
+    for field in ("dtype", "kv_dtype"):
+        value = getattr(pool, field)
+        if value is not None:
+            precision(value, where=field)
+    times = _times(_Same(profile), model, _options(scenario, pool))
     blocks = pool.kv_blocks or times.kv_blocks(
         block_tokens, gpu_memory_utilization=pool.gpu_memory_utilization
     )
-    kv_bytes = model.kv_bytes_per_token(scenario.model.kv_dtype)
+    kv_bytes = model.kv_bytes_per_token(pool.kv_dtype or scenario.model.kv_dtype)
     kind = EngineKind(
         cells=rescaled(_cells(times, engine, longest), times, pool.time_scale, times.host_s),
         max_batch=engine.max_batch,
@@ -175,13 +197,20 @@ def _kind(
         wait_iterations=engine.wait_iterations,
         peak=engine.peak,
         preemption=PREEMPTIONS[engine.preemption],
+        whole_prompt=engine.admit_whole_prompt,
+        refuse_over_budget=engine.refuse_over_budget,
+        asynchronous=engine.async_scheduling,
+        batch_wait_iterations=engine.batch_wait_iterations,
+        batch_wait_tokens=math.ceil(engine.batch_wait_ratio * engine.max_tokens),
+        keep_preempted=engine.keep_preempted,
     )
     power = profile.power
     facts = {
         "name": name,
         "role": scenario.role(name),
         "replicas": pool.replicas,
-        "gpus_per_replica": pool.tp * pool.pp,
+        "ranks": pool.dp,
+        "gpus_per_replica": pool.dp * pool.tp * pool.pp,
         "gpu": profile.name,
         "engine": engine.model_dump(),
         "kv_blocks": blocks,
@@ -212,6 +241,8 @@ def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCell
         cells=table.cells,
         per_sequence=int(table.per_sequence),
         per_work=int(table.per_work),
+        prefill_row=table.prefill_row,
+        prefill_per_sequence=int(table.prefill_per_sequence),
     )
 
 
@@ -238,6 +269,7 @@ def rescaled(
         cells,
         cells=table,
         per_sequence=int(scaled(max(0, cells.per_sequence - sequence))) + sequence,
+        prefill_per_sequence=int(scaled(max(0, cells.prefill_per_sequence - sequence))) + sequence,
         per_work=int(scaled(cells.per_work)),
     )
 
@@ -277,12 +309,8 @@ def _profile_file(scenario: ServingScenario, given: str) -> tuple[str, tuple[int
 
 
 @functools.lru_cache(maxsize=64)
-def _times(
-    profile: _Same, model: Model, tp: int, pp: int, kv_dtype: str | None, overhead_s: float | None
-) -> IterationModel:
-    return IterationModel(
-        model, profile.value, tp=tp, pp=pp, kv_dtype=kv_dtype, host_overhead_s=overhead_s
-    )
+def _times(profile: _Same, model: Model, options: tuple[tuple[str, Any], ...]) -> IterationModel:
+    return IterationModel(model, profile.value, **dict(options))
 
 
 @functools.lru_cache(maxsize=64)
@@ -317,7 +345,7 @@ def _nics(counts: list[int], replicas_per_nic: int) -> np.ndarray:
 
 def _up(pool: Pool) -> np.ndarray:
     count = pool.replicas if pool.initially_up is None else pool.initially_up
-    return (np.arange(pool.replicas) < count).astype(np.int64)
+    return (np.arange(pool.replicas * pool.dp) < count * pool.dp).astype(np.int64)
 
 
 def _control(scenario: ServingScenario, counts: list[int]) -> np.ndarray:
@@ -327,9 +355,11 @@ def _control(scenario: ServingScenario, counts: list[int]) -> np.ndarray:
     )
     rows = []
     for failure in scenario.control.failures:
-        replica = starts[failure.pool] + failure.index
-        rows.append((int(ticks(failure.at_s)), FAIL, replica, 0))
-        if failure.until_s is not None:
-            rows.append((int(ticks(failure.until_s)), RECOVER, replica, 0))
+        dp = scenario.cluster[failure.pool].dp
+        for rank in range(dp):
+            replica = starts[failure.pool] + failure.index * dp + rank
+            rows.append((int(ticks(failure.at_s)), FAIL, replica, 0))
+            if failure.until_s is not None:
+                rows.append((int(ticks(failure.until_s)), RECOVER, replica, 0))
     rows.sort(key=lambda row: row[0])
     return np.array(rows, CONTROL) if rows else np.zeros(0, CONTROL)

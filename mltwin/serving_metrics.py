@@ -2,12 +2,12 @@
 
 Latencies are those of completed requests:
 
-- TTFT: first token - arrival, the queue included;
+- TTFT: first token at the client - sending, front end (`serving_frontend`) and queue included;
 - TPOT: (last token - first token) / (output tokens - 1), requests of one token left out;
 - ITL: each gap between two tokens of a request (kept as a histogram, bins 1/64 wide; the mean is
   exact);
-- E2E: last token - arrival; queue: first admission to a batch - arrival; transfer: end of prefill
-  to arrival at the decode replica, of requests that moved.
+- E2E: last token at the client - sending; queue: first admission to a batch - arrival at the
+  engine; transfer: end of prefill to arrival at the decode replica, of requests that moved.
 
 Goodput (given where the SLO has limits) counts completed requests that keep every limit, per
 second of the run; SLO attainment is their share of all requests, refused and cancelled included.
@@ -22,6 +22,7 @@ from mltwin.models.serving.outcome import gap_bin_edges
 from mltwin.models.serving.tables import CANCELLED, DONE, REFUSED
 
 from .metrics import exact_sum, flat, histogram_spread, spread
+from .serving_frontend import received, sent
 
 Columns = Mapping[str, np.ndarray]
 TICKS_PER_MS = 1e9
@@ -34,11 +35,12 @@ def latencies_ms(requests: Columns) -> dict[str, np.ndarray]:
     arrival, first, finish = (requests[name] for name in ("arrival", "first", "finish"))
     output = requests["output"]
     tokens = np.maximum(output - 1, 1)
+    sending = sent(requests)
     moved = done & (requests["transfer"] > 0)
     return {
-        "ttft": _where(done, first - arrival),
+        "ttft": _where(done, received(requests, "first") - sending),
         "tpot": _where(done & (output > 1), (finish - first) / tokens),
-        "e2e": _where(done, finish - arrival),
+        "e2e": _where(done, received(requests, "finish") - sending),
         "queue": _where(done, requests["scheduled"] - arrival),
         "transfer": _where(moved, requests["transfer"]),
     }
@@ -54,11 +56,11 @@ def good(latency: Mapping[str, np.ndarray], limits_ms: Mapping[str, float]) -> n
 
 
 def duration_s(requests: Columns) -> float:
-    """Seconds from the first arrival to the last request's end, 0 for no request."""
-    ended = requests["finish"][requests["finish"] >= 0]
+    """Seconds from the first sending to the last request's end, 0 for no request."""
+    ended = received(requests, "finish")[requests["finish"] >= 0]
     if not len(ended):
         return 0.0
-    return float(ended.max() - requests["arrival"].min()) / 1e12
+    return float(ended.max() - sent(requests).min()) / 1e12
 
 
 def request_metrics(
@@ -115,7 +117,8 @@ def _pool(replicas: Columns, index: int, facts: Mapping[str, Any]) -> dict[str, 
     total = {name: exact_sum(column[mine]) for name, column in replicas.items()}
     iterations, up = total["iterations"], total["up_ticks"]
     gpus = facts["gpus_per_replica"]
-    gpu_hours = up / 1e12 / 3600 * gpus
+    gpus_per_rank = gpus // facts.get("ranks", 1)  # each attention rank has a row of its own
+    gpu_hours = up / 1e12 / 3600 * gpus_per_rank
     row: dict[str, Any] = {
         "pool": facts["name"],
         "role": facts["role"],
@@ -138,7 +141,7 @@ def _pool(replicas: Columns, index: int, facts: Mapping[str, Any]) -> dict[str, 
         row["busy_decode"] = total["busy_decode"] / up
     if facts.get("dollars_per_gpu_hour") is not None:
         row["dollars"] = facts["dollars_per_gpu_hour"] * gpu_hours
-    joules = _joules(total, gpus, facts.get("power"))
+    joules = _joules(total, gpus_per_rank, facts.get("power"))
     if joules is not None:
         row["joules"] = joules
     return row

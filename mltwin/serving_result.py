@@ -16,6 +16,7 @@ from mltwin.models.serving.tables import DONE, STATE_NAMES
 
 from .metrics import STATS, plain, unit
 from .result import Columns, Result
+from .serving_frontend import FrontEnd
 from .serving_metrics import (
     LATENCIES,
     cluster_metrics,
@@ -107,6 +108,7 @@ class ServingResult(Result):
             for name, column in outcome.requests.items()
         }
         requests |= {name: np.asarray(getattr(trace, name)) for name in TRACE_COLUMNS}
+        requests |= FrontEnd(**facts.get("frontend", {})).columns(requests["prompt"])
         replicas = {name: np.asarray(outcome.replicas[name]) for name in REPLICA_COLUMNS}
         replicas["pool"] = np.asarray(facts["pool_of"], np.int64)
         tables: dict[str, Columns] = {

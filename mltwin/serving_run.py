@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from mltwin.sim.errors import InputError
 from mltwin.sim.ticks import seconds, ticks
 from mltwin.workloads.table import DEFAULTS, Trace
 
+from .engines import make_engine
 from .serving import ServingScenario
 from .serving_cluster import Cluster, make_cluster
+from .serving_frontend import FrontEnd
 from .serving_result import ServingResult
 from .serving_workload import deadlines, make_trace, predictions, tenant_weights
 
@@ -102,6 +104,7 @@ def lower(scenario: ServingScenario, seed: int, *, trace: Trace | None = None) -
         "limits_ms": _limits(scenario),
         "block_tokens": block_tokens,
         "prefix_caching": caching,
+        "frontend": asdict(FrontEnd.of(scenario.workload)),
         "trace": trace.name,
         "sources": _sources(chosen),
     }
@@ -145,6 +148,9 @@ def _blocks(scenario: ServingScenario, trace: Trace) -> tuple[int, bool, list[st
             )
         return scenario.block_tokens or DEFAULT_BLOCK_TOKENS, False, notes
     if not trace.block_tokens:
+        if _keeps_preempted(scenario):
+            note = f"the trace {trace.name} has no prefix blocks: a request finds only its own"
+            return scenario.block_tokens or DEFAULT_BLOCK_TOKENS, True, [note]
         raise InputError(
             f"the trace {trace.name} has no prefix blocks",
             where="prefix_caching",
@@ -157,6 +163,11 @@ def _blocks(scenario: ServingScenario, trace: Trace) -> tuple[int, bool, list[st
             mend="leave it out: prefix ids stand for whole blocks of the trace",
         )
     return trace.block_tokens, True, []
+
+
+def _keeps_preempted(scenario: ServingScenario) -> bool:
+    """Whether some engine finds again what a pre-empted request had computed."""
+    return any(make_engine(pool.engine).keep_preempted for pool in scenario.cluster.values())
 
 
 def _check_lengths(trace: Trace, cluster: Cluster, block_tokens: int, notes: list[str]) -> None:
@@ -172,6 +183,22 @@ def _check_lengths(trace: Trace, cluster: Cluster, block_tokens: int, notes: lis
         )
     if too_long:
         notes.append(f"{too_long} requests are longer than a replica's {room} KV tokens: refused")
+    if all(kind.refuse_over_budget for kind in cluster.kinds):
+        _check_budget(trace, max(kind.max_tokens for kind in cluster.kinds), notes)
+
+
+def _check_budget(trace: Trace, budget: int, notes: list[str]) -> None:
+    """Note how many prompts no engine takes, because none chunks them."""
+    over = int((trace.prompt > budget).sum())
+    if over == len(trace):
+        raise InputError(
+            f"all {over} prompts are longer than the {budget} tokens of an iteration, and this "
+            "engine refuses such prompts",
+            where="cluster",
+            mend="raise max_tokens",
+        )
+    if over:
+        notes.append(f"{over} prompts are longer than max_tokens = {budget}: refused")
 
 
 def _input(
@@ -184,6 +211,7 @@ def _input(
     chosen: dict[str, tuple[Policy, np.ndarray]],
 ) -> ServingInput:
     workload, network, control = scenario.workload, scenario.network, scenario.control
+    outside = FrontEnd.of(workload)
     priority = chosen["priority"][0]
     scaling = chosen["scale"][0].name != "none"
     sizes = Sizes(
@@ -193,7 +221,7 @@ def _input(
         replicas=len(cluster.pool_of),
     )
     return ServingInput(
-        **_columns(trace, caching, closed=workload.concurrency is not None),
+        **_columns(trace, caching, outside, closed=workload.concurrency is not None),
         predicted=predictions(scenario, trace, seed),
         kinds=cluster.kinds,
         kind_of=cluster.pool_of,
@@ -209,7 +237,7 @@ def _input(
         latency=int(ticks(network.latency_us / 1e6)),
         kv_bytes_per_token=cluster.kv_bytes_per_token,
         concurrency=workload.concurrency or 0,
-        think=int(ticks(workload.think_s)),
+        think=int(ticks(workload.think_s)) + outside.return_ticks,
         control=cluster.control,
         scale_every=int(ticks(control.scale_interval_s)) if scaling else 0,
         snapshot_every=int(ticks(control.snapshot_s)),
@@ -222,10 +250,11 @@ def _input(
     )
 
 
-def _columns(trace: Trace, caching: bool, *, closed: bool) -> dict[str, Any]:
+def _columns(trace: Trace, caching: bool, outside: FrontEnd, *, closed: bool) -> dict[str, Any]:
     """The trace's columns, those that hold only defaults left out.
 
     In a closed loop nothing but the end of another request releases one: sessions are undone.
+    Clients lose patience so long after sending; the kernel counts from the arrival.
     """
     names = ["arrival", "prompt", "output"]
     names += [n for n, default in DEFAULTS.items() if np.any(getattr(trace, n) != default)]
@@ -233,7 +262,17 @@ def _columns(trace: Trace, caching: bool, *, closed: bool) -> dict[str, Any]:
         names = [name for name in names if name not in ("after", "delay")]
     if caching:
         names += ["block_start", "block_count", "block_ids"]
-    return {name: getattr(trace, name) for name in names}
+    columns = {name: getattr(trace, name) for name in names}
+    front = outside.ticks(trace.prompt)
+    if "after" in columns and outside.return_ticks:
+        columns["delay"] = trace.delay + outside.return_ticks
+    if len(front):
+        columns["front"] = front
+        if "timeout" in columns:
+            columns["timeout"] = np.where(
+                trace.timeout > 0, np.maximum(1, trace.timeout - front), 0
+            )
+    return columns
 
 
 def _limits(scenario: ServingScenario) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 Fills the hook ``route``. Every policy answers with a replica that is up and has the prefill role
 (-1 if there is none, but then the system parks the request and does not ask); among equals the
-one with the lowest index. Which replicas share the prefill role is the scenario's matter: a fixed
-split of a cluster into prefill, decode and mixed pools is written as its pools, not as a policy.
+one with the lowest index, unless it says otherwise. Which replicas share the prefill role is the
+scenario's matter: a fixed split of a cluster into prefill, decode and mixed pools is written as its
+pools, not as a policy.
 """
 
 from mltwin.models.serving.hooks import MIXED_ROLE, PREFILL_ROLE
@@ -43,6 +44,27 @@ def round_robin(_request, replicas, _hits, _ctx, _params, memory):
 def least_requests(_request, replicas, _hits, _ctx, _params, _memory):
     """The fewest outstanding requests (join the shortest queue); needs no prediction."""
     return fewest_requests(replicas, PREFILL_ROLE)
+
+
+@policy("route", memory=1)
+def least_requests_in_turn(_request, replicas, _hits, _ctx, _params, memory):
+    """The fewest outstanding requests; among equals the next one after the last chosen, so that
+    idle replicas get equal shares.
+
+    memory: where to look first.
+    """
+    n = len(replicas)
+    start = int(memory[0])
+    best = -1
+    for step in range(n):
+        i = (start + step) % n
+        if serves(replicas[i], PREFILL_ROLE) and (
+            best < 0 or replicas[i].outstanding < replicas[best].outstanding
+        ):
+            best = i
+    if best >= 0:
+        memory[0] = best + 1.0
+    return best
 
 
 @policy("route")

@@ -11,9 +11,10 @@ may cache prefixes. Every decision is a hook (`hooks`) that a policy fills.
 What is not modelled
 --------------------
 Token values (no early stop other than the trace's output length), speculative decoding, padding of
-static batches, host scheduling that overlaps the running iteration, per-rank imbalance inside a
-replica (it belongs to the iteration-time table), packet-level network effects, and the cost of
-prefix hashing. Sliding windows shrink attention time in the table but not the KV blocks held.
+static batches, ranks of an attention-data-parallel group that wait for each other (each is a
+replica of its own, whose table assumes that the others hold an equal batch), packet-level network
+effects, and the cost of prefix hashing. Sliding windows shrink attention time in the table but not
+the KV blocks held.
 
 Order of events
 ---------------
@@ -38,11 +39,13 @@ without changing a single bit.
 
 The rules, in the order in which a request meets them
 -----------------------------------------------------
-*Arrival.* `arrived`: the tenant's counters rise. `admit` may refuse. If no replica that is up has
+*Arrival.* A request arrives `front` ticks after its client sent it (tokeniser, HTTP server).
+`arrived`: the tenant's counters rise. `admit` may refuse. If no replica that is up has
 the prefill role the request is parked, else `route` names one. A request whose
-prompt + output + 1 tokens need more blocks than that replica has is refused as too long. Otherwise
-it is queued: `priority` (event ENQUEUE, the tenant's `waiting` not yet raised for it) gives its
-key; the waiting queue is ordered by (key, id).
+prompt + output + 1 tokens need more blocks than that replica has is refused as too long, and so is
+a prompt longer than max_tokens where the engine has `refuse_over_budget`. Otherwise it is queued:
+`priority` (event ENQUEUE, the tenant's `waiting` not yet raised for it) gives its key; the waiting
+queue is ordered by (key, id).
 
 *Blocks.* A request with kv tokens in memory holds ceil(kv / B) blocks, B = block tokens. available
 = free + evictable. `take(n)` uses free blocks first, then evicts. Under reserve = PROMPT a waiting
@@ -55,10 +58,13 @@ prompt + tokens generated so far. The peak of blocks held is noted at the end of
 When a prefill completes, ids up to need // B become shared: an id already resident is pinned and
 the private copy freed, else the private block becomes the resident one. When a request finishes,
 ids up to (prompt + output - 1) // B are shared likewise (its last token has no KV); so are those of
-a request that joins after a transfer, up to need // B. Releasing walks
-the shared blocks from the tail to the head; a block without references becomes evictable, most
-recent last. The eviction order is LRU (least recently released first), or the `evict` hook's score,
-smallest first, ties by the order of release.
+a request that joins after a transfer, up to need // B. Engines with `keep_preempted`: at a
+pre-emption by recompute the blocks that the trace does not name (generated tokens, prompts without
+ids) get ids that no other request has, and ids up to kv // B are shared before all are released; so
+the request finds again what has not been evicted meanwhile. Routing does not look at such ids.
+Releasing walks the shared blocks from the tail to the head; a block without references becomes
+evictable, most recent last. The eviction order is LRU (least recently released first), or the
+`evict` hook's score, smallest first, ties by the order of release.
 
 *Plan (rank 5, 6)* of replica r, which is up or draining:
 
@@ -81,11 +87,19 @@ smallest first, ties by the order of release.
    prefill iteration). If any prefill was admitted the iteration is prefill only, otherwise it is
    decode only and step 3a applies to it; if that leaves nothing to decode, admission is tried
    again, and so on. Split engines never chunk.
-4. An iteration of tok tokens, ctx = sum over decoding requests of kv + 1, nseq sequences that get
+4. Asynchronous engines (`asynchronous` = 1) plan an iteration when the one before it starts, so a
+   plan at the end of iteration j knows what was there when j began, and that j ends the requests
+   whose last token it makes (their length is known). It does not admit a request queued after j
+   began: admission ends at a head that was. The blocks and the places in the batch that j's end has
+   given back (finished, handed over, cancelled; a transfer's end apart) count as taken, in step 3a
+   and in admission. All this is usable one plan later. Where nothing can run under these limits,
+   nothing was planned ahead: step 3 is done again without them. An idle replica has no limits.
+5. An iteration of tok tokens, ctx = sum over decoding requests of kv + 1, nseq sequences that get
    tokens and
    work = sum over chunks of chunk * kv_before + chunk * (chunk + 1) / 2 takes
    t = a + b tok + (c + d tok) ctx + e nseq + f work ticks, cell (a, b, c, d) by tok and ctx, plus
-   the swap copies of this plan. With tok = 0 the replica is idle.
+   the swap copies of this plan. Iterations with work > 0 may have rows of cells and an e of their
+   own. With tok = 0 the replica is idle.
 
 *Admission from the head*, repeated while the head fits: decoding + new + transfers in flight to
 this replica < max_batch, the token budget is > 0 (mixed: max_tokens - tokens so far; split: the
@@ -93,10 +107,15 @@ same, decode tokens not counted), and (availability always less the watermark un
 holds no request at all):
 
 - WAITING: hit blocks h; blocks to take n as `reserve` says, less h; n <= available - (hit blocks
-  without references). Engines that don't chunk also need need - h B <= budget unless nothing else
-  is scheduled in this iteration. `peak` engines (LightLLM) also need the largest future token use
-  to fit. chunk = min(need - h B, budget). A prefill that ends in this iteration is *new*, one that
-  does not becomes the *partial*.
+  without references). `whole_prompt` engines (vLLM with scheduler_reserve_full_isl) need that for
+  the blocks of all `need` tokens, but take n. Engines that don't chunk also need need - h B <=
+  budget unless nothing else is scheduled in this iteration. `peak` engines (LightLLM) also need
+  the largest future token use to fit. Engines with `batch_wait_iterations` = w (TensorRT-LLM): a
+  first prompt that fits is held back, which ends the admission, while something decodes, decoding
+  + need of all that wait < batch_wait_tokens, and fewer than w plans in a row have held one back;
+  a prompt that is admitted first in a plan sets that count to 0. (The engine itself counts only
+  those waiting prompts that fit.) chunk = min(need - h B, budget). A prefill that ends in this
+  iteration is *new*, one that does not becomes the *partial*.
 - SWAPPED: kv // B + 1 <= available. It joins the decode set at once, kv tokens are copied in.
 - REMOTE (its KV is at the source replica): need // B + 1 - h <= available - unreferenced hits.
   Takes ceil(need / B) - h blocks, leaves the queue and the flow of (need - h B) tokens starts; it
@@ -126,7 +145,10 @@ token, in a histogram with 64 bins an octave (`outcome.gap_bin`).
 
 *Waking.* An idle replica plans at the same instant (rank 6). A busy one is left alone unless it is
 in a skip of identical iterations that the news could change: then it plans at the first iteration
-end at or after the instant.
+end at or after the instant. A plan that held something back for a later one is a single iteration.
+
+*End.* A run ends with its last request, or when nothing can happen any more. Requests that are then
+parked, or wait for those to end, are left unfinished; any other state is an error.
 
 *Failure.* The iteration that runs is lost, as is all KV on the replica, its cache too. Every
 request that is there, on its way there or whose KV is there is routed again in id order (attempts

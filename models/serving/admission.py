@@ -30,9 +30,13 @@ def admit_waiting(S: Any, r: int, now: int, budget: int) -> int:
         if i < 0:
             break
         batch = x.decoding + x.n_new + x.inflight + (1 if x.partial >= 0 else 0)
-        if batch >= k.max_batch:
+        if batch + x.late_slots >= k.max_batch:
             break
-        available = x.free + x.evictable - (k.watermark if batch + x.held > 0 else 0)
+        if S.req[i].offset > x.seen:
+            x.held_back = 1
+            break
+        available = x.free + x.evictable - x.late_blocks
+        available -= k.watermark if batch + x.held > 0 else 0
         state = S.req[i].state
         if state == SWAPPED:
             if not _admit_swapped(S, r, i, now, available):
@@ -126,9 +130,14 @@ def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int
         blocks = blocks_for(S, hit * b + chunk) - hit
     else:
         blocks = reserved_blocks(S, r, i, need) - hit
-    if blocks > available - evictable:
+    wanted = blocks
+    if k.whole_prompt:
+        wanted = max(wanted, blocks_for(S, need) - hit)
+    if wanted > available - evictable:
         return np.int64(0)
     if k.peak and not _peak_fits(S, r, i):
+        return np.int64(0)
+    if k.batch_wait_iterations > 0 and _waits_for_more(S, r):
         return np.int64(0)
     _leave_for_batch(S, r, i, now)
     if S.par[0].caching:
@@ -140,6 +149,22 @@ def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int
     q.state = PREFILL
     compute_chunk(S, r, i, hit * b, chunk)
     return chunk
+
+
+@handler
+def _waits_for_more(S: Any, r: int) -> bool:
+    """TensorRT-LLM's batch waiting: a prompt that fits is held back for others to come along."""
+    x = S.rep[r]
+    k = S.kinds[x.kind]
+    if x.plan_prefill > 0:
+        return False  # decided with the first one of this plan
+    tokens = x.decoding + S.replicas[r].queued_tokens
+    if x.decoding > 0 and tokens < k.batch_wait_tokens and x.waited < k.batch_wait_iterations:
+        x.waited += 1
+        x.held_back = 1
+        return True
+    x.waited = 0
+    return False
 
 
 @handler

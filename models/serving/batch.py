@@ -15,7 +15,7 @@ from mltwin.sim.eventlog import log_event
 from mltwin.sim.heap import pairs_push
 from mltwin.sim.jit import handler
 
-from .memory import blocks_for, release_blocks, share_blocks, take_blocks
+from .memory import blocks_for, name_blocks, release_blocks, share_blocks, take_blocks
 from .outcome import CANCEL, FINISH, GAP_BINS, PREEMPT
 from .queues import (
     ERROR_SCORE,
@@ -210,6 +210,10 @@ def preempt_request(S: Any, r: int, i: int, now: int) -> None:
     x = S.rep[r]
     q = S.req[i]
     k = S.kinds[x.kind]
+    swapped = k.preemption == SWAP and i != x.partial and _room_on_host(S, r, i)
+    if k.keep_preempted and S.par[0].caching and not swapped:
+        name_blocks(S, i)
+        share_blocks(S, r, i, np.int64(q.kv) if i == x.partial else q.offset + x.G)
     q.state = WAITING
     if i == x.partial:
         x.partial = -1
@@ -217,9 +221,8 @@ def preempt_request(S: Any, r: int, i: int, now: int) -> None:
         q.kv = 0
     else:
         take_from_batch(S, r, i, now)
-        swapped = blocks_for(S, np.int64(q.kv))
-        if k.preemption == SWAP and swapped <= x.host_free:
-            x.host_free -= swapped
+        if swapped:
+            x.host_free -= blocks_for(S, np.int64(q.kv))
             x.copied += q.kv * k.swap_ticks
             q.state = SWAPPED
         else:
@@ -231,13 +234,21 @@ def preempt_request(S: Any, r: int, i: int, now: int) -> None:
     x.preemptions += 1
     log_event(S, now, PREEMPT, i, r)
     leave_running(S, i)
-    enter_queue(S, r, i)
+    enter_queue(S, r, i, now)
 
 
 @handler
-def enter_queue(S: Any, r: int, i: int) -> None:
+def _room_on_host(S: Any, r: int, i: int) -> bool:
+    """Whether the host has room for the blocks of decoding request i."""
+    x = S.rep[r]
+    return blocks_for(S, S.req[i].offset + x.G) <= x.host_free
+
+
+@handler
+def enter_queue(S: Any, r: int, i: int, now: int) -> None:
     """Queue request i, whose key and state are set, at r."""
     x = S.rep[r]
+    S.req[i].offset = now
     queue_push(S, r, i)
     x.waiting += 1
     x.dirty = 1
@@ -288,11 +299,14 @@ def end_request(S: Any, i: int, state: int, now: int) -> None:
         follower = np.int64(S.after[i])
         if follower >= 0:
             due = now + max(np.int64(1), np.int64(S.delay[follower]))
+            if p.has_front:
+                due += S.front[follower]
             pairs_push(S.pending, S.pending_count, due, follower)
     elif p.concurrency > 0 and g.next_closed < p.n_requests:
-        pairs_push(
-            S.pending, S.pending_count, now + max(np.int64(1), p.think), np.int64(g.next_closed)
-        )
+        due = now + max(np.int64(1), p.think)
+        if p.has_front:
+            due += S.front[g.next_closed]
+        pairs_push(S.pending, S.pending_count, due, np.int64(g.next_closed))
         g.next_closed += 1
 
 

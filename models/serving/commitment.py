@@ -24,6 +24,7 @@ from .memory import blocks_for, release_blocks, share_blocks
 from .outcome import FIRST, HAND_OVER
 from .queues import ID_MASK, fail_request
 from .tables import HANDOVER
+from .timing import span
 
 HANDOVER_RANK = 3
 ERROR_PLACE = 3
@@ -34,6 +35,11 @@ def commit(S: Any, r: int, now: int) -> None:
     """The last iteration of the plan ends: tokens are made, requests finish, move on or join."""
     x = S.rep[r]
     close_iterations(S, r, now)
+    asynchronous = S.kinds[x.kind].asynchronous
+    if asynchronous:
+        x.seen = x.start + span(x, x.planned - 1)
+        x.late_blocks = -(x.free + x.evictable)
+        x.late_slots = x.decoding + x.n_new
     if S.par[0].stability == EVERY_ITERATION:
         _serve_tenants(S, r)
     if x.decodes:
@@ -45,8 +51,13 @@ def commit(S: Any, r: int, now: int) -> None:
         _end_prefill(S, r, np.int64(S.new[start + j]), now)
     x.n_new = 0
     x.busy = 0
+    partial = x.partial
     if x.cancel_head >= 0:
         cancel_marked(S, r, now)
+    if asynchronous:
+        x.late_blocks += x.free + x.evictable
+        x.late_slots -= x.decoding
+        x.late_slots += 1 if partial >= 0 and x.partial < 0 else 0
 
 
 @handler

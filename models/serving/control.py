@@ -331,6 +331,7 @@ def _reset(S: Any, r: int) -> None:
     x.inflight = 0
     x.held = 0
     x.since = 0
+    x.waited = 0
     x.dirty = 0
     x.arrived_head = -1
     x.arrived_tail = -1

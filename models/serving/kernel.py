@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mltwin.sim.eventlog import log_full
-from mltwin.sim.heap import heap_remove, heap_set, pairs_pop
+from mltwin.sim.heap import heap_remove, heap_set, pairs_pop, pairs_push
 from mltwin.sim.jit import handler, kernel, types
 from mltwin.sim.ticks import NEVER
 
@@ -30,7 +30,7 @@ from .waking import ITERATION_END
 
 RUNNING, FINISHED, DRAIN_LOGS, FAILED, STEPPED = range(5)
 _LOG_MARGIN = 4096
-_IDLE_TURNS = 10_000  # then nothing will ever happen but snapshots and questions to `scale`
+IDLE_TURNS = 10_000  # then nothing will ever happen but snapshots and questions to `scale`
 
 
 @handler
@@ -100,8 +100,10 @@ def _step(S: Any, until: int) -> bool:
     periodic = (1 if p.scale_every > 0 else 0) + (1 if p.snapshot_every > 0 else 0)
     if periodic > 0 and S.timer_count[0] == periodic:
         if min(arrival, min(script, expiry)) == NEVER:
+            if g.idle_turns == 0:
+                g.idle_since = g.now
             g.idle_turns += 1
-            if g.idle_turns > _IDLE_TURNS:
+            if g.idle_turns > IDLE_TURNS:
                 return False
         else:
             g.idle_turns = 0
@@ -120,7 +122,10 @@ def _step(S: Any, until: int) -> bool:
             on_arrival(S, pairs_pop(S.pending, S.pending_count), now)
         else:
             g.cursor += 1
-            on_arrival(S, root, now)
+            if p.has_front:
+                pairs_push(S.pending, S.pending_count, now + S.front[root], np.int64(root))
+            else:
+                on_arrival(S, root, now)
     else:
         _timer_event(S, S.timers[0].tie & 0xFFFFFFFF, now)
     return True

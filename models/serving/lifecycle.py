@@ -116,7 +116,9 @@ def route_request(S: Any, i: int, now: int) -> None:
     if v.state != UP or not v.role & PREFILL_ROLE:
         fail_request(S, ERROR_ROUTE, i, r)
         return
-    if blocks_for(S, np.int64(S.info[i].prompt) + S.req[i].output + 1) > v.blocks:
+    k = S.kinds[S.rep[r].kind]
+    over = k.refuse_over_budget and S.info[i].prompt > k.max_tokens
+    if over or blocks_for(S, np.int64(S.info[i].prompt) + S.req[i].output + 1) > v.blocks:
         _refuse(S, i, TOO_LONG, now)
         return
     assign(S, r, i)

@@ -4,7 +4,8 @@ blocks = free + evictable + pinned + private. Evictable and pinned blocks are *r
 their block id, held in slots. A private block belongs to one request and has no identity.
 
 Residency is kept twice: a bit per replica for each block id (`holders`, read by routing and
-matching) and a hash map from block id to slot per replica, sized to its capacity.
+matching) and a hash map from block id to slot per replica, sized to its capacity. Ids that belong
+to one request (`name_blocks`), from `par.own_ids` on, are in the map only.
 """
 
 from typing import Any
@@ -28,12 +29,16 @@ def blocks_for(S: Any, tokens: int) -> int:
 @handler
 def is_resident(S: Any, r: int, block: int) -> bool:
     """Whether r holds a block under its id."""
+    if block >= S.par[0].own_ids:
+        return _in_map(S, r, block)
     word = S.holders[block * S.par[0].words + (r >> 6)]
     return (word >> np.uint64(r & 63)) & np.uint64(1) != np.uint64(0)
 
 
 @handler
 def _mark_resident(S: Any, r: int, block: int, resident: bool) -> None:
+    if block >= S.par[0].own_ids:
+        return  # only its request asks for it, and looks into the map
     place = block * S.par[0].words + (r >> 6)
     bit = np.uint64(1) << np.uint64(r & 63)
     if resident:
@@ -56,6 +61,19 @@ def _find_slot(S: Any, r: int, block: int) -> int:
     while S.map_block[start + place] != block:
         place = (place + 1) & (p.map_slots - 1)
     return np.int64(S.map_slot[start + place])
+
+
+@handler
+def _in_map(S: Any, r: int, block: int) -> bool:
+    """Whether the map of r has a block."""
+    p = S.par[0]
+    start = r * p.map_slots
+    place = _bucket(S, block)
+    while S.map_block[start + place] >= 0:
+        if S.map_block[start + place] == block:
+            return True
+        place = (place + 1) & (p.map_slots - 1)
+    return False
 
 
 @handler
@@ -220,15 +238,42 @@ def take_blocks(S: Any, r: int, n: int) -> None:
 
 
 @handler
+def _block_of(S: Any, i: int, first: int, j: int) -> int:
+    """Id of block j of request i, whose ids start at `first`: the trace's, or one of its own."""
+    if S.par[0].has_own and j >= S.req[i].n_ids:
+        return np.int64(S.own[i]) + j - S.req[i].n_ids
+    return np.int64(S.block_ids[first + j])
+
+
+@handler
+def _ids_known(S: Any, i: int) -> int:
+    """How many leading blocks of request i have ids."""
+    known = np.int64(S.req[i].n_ids)
+    if S.par[0].has_own and S.own[i] >= 0:
+        tokens = np.int64(S.info[i].prompt) + S.req[i].output
+        known = max(known, tokens // S.par[0].block_tokens)
+    return known
+
+
+@handler
+def name_blocks(S: Any, i: int) -> None:
+    """Give request i ids of its own for the blocks that the trace does not name."""
+    if S.own[i] < 0:
+        S.own[i] = S.glob[0].own_cursor
+        S.glob[0].own_cursor += _ids_known(S, i) - S.req[i].n_ids
+
+
+@handler
 def match_prefix(S: Any, r: int, i: int) -> tuple[int, int]:
     """(leading resident blocks of request i on r, how many of them are evictable)."""
     q = S.req[i]
     start = r * S.par[0].block_stride
-    limit = min(np.int64(q.n_ids), (np.int64(q.need) - 1) // S.par[0].block_tokens)
+    limit = min(_ids_known(S, i), (np.int64(q.need) - 1) // S.par[0].block_tokens)
     hit = np.int64(0)
     evictable = np.int64(0)
+    first = S.block_start[i]
     while hit < limit:
-        block = np.int64(S.block_ids[S.block_start[i] + hit])
+        block = _block_of(S, i, first, hit)
         if not is_resident(S, r, block):
             break
         if S.slots[start + _find_slot(S, r, block)].references == 0:
@@ -254,7 +299,7 @@ def pin_prefix(S: Any, r: int, i: int, hit: int) -> None:
     """Request i holds its first `hit` blocks by reference."""
     first = S.block_start[i] if hit > 0 else np.int64(0)
     for j in range(hit):
-        _reference(S, r, np.int64(S.block_ids[first + j]))
+        _reference(S, r, _block_of(S, i, first, j))
     S.req[i].shared = hit
 
 
@@ -264,9 +309,10 @@ def share_blocks(S: Any, r: int, i: int, tokens: int) -> None:
     q = S.req[i]
     x = S.rep[r]
     start = r * S.par[0].block_stride
-    upto = min(np.int64(q.n_ids), tokens // S.par[0].block_tokens)
+    upto = min(_ids_known(S, i), tokens // S.par[0].block_tokens)
+    first = S.block_start[i]
     for j in range(np.int64(q.shared), upto):
-        block = np.int64(S.block_ids[S.block_start[i] + j])
+        block = _block_of(S, i, first, j)
         if is_resident(S, r, block):
             _reference(S, r, block)
             x.free += 1
@@ -294,7 +340,7 @@ def release_blocks(S: Any, r: int, i: int, total: int, now: int) -> None:
     start = r * S.par[0].block_stride
     first = S.block_start[i]
     for j in range(shared - 1, -1, -1):
-        slot = _find_slot(S, r, np.int64(S.block_ids[first + j]))
+        slot = _find_slot(S, r, _block_of(S, i, first, j))
         S.slots[start + slot].references -= 1
         if S.slots[start + slot].references == 0:
             _make_evictable(S, r, slot, np.int64(i), np.int64(j), now)

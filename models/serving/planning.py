@@ -40,7 +40,6 @@ def plan(S: Any, r: int, now: int) -> bool:
     """Form the next batch of r and start it; False if there is nothing to run."""
     g = S.glob[0]
     x = S.rep[r]
-    k = S.kinds[x.kind]
     g.plans += 1
     x.copied = 0
     x.n_new = 0
@@ -56,26 +55,39 @@ def plan(S: Any, r: int, now: int) -> bool:
     x.dirty = 0
     x.plan_prefill = 0
     x.plan_sequences = 0
+    x.held_back = x.late_blocks + x.late_slots
     work = np.int64(0)
     preempted = False
-    if k.mixed:
-        x.decodes = 1
-        preempted = _make_room(S, r, now)
-        work += _continue_partial(S, r)
-        if not preempted or (x.decoding == 0 and x.plan_prefill == 0):
-            budget = k.max_tokens - x.decoding - x.plan_prefill
-            work += admit_waiting(S, r, now, budget)
-    else:
-        if _may_prefill(S, r):
-            work += admit_waiting(S, r, now, k.max_tokens)
-        while x.n_new == 0 and _make_room(S, r, now):
-            preempted = True
-            if x.decoding > 0:
-                break
-            work += admit_waiting(S, r, now, k.max_tokens)
-            if x.decoding == 0:
-                break
-        x.decodes = 1 if x.n_new == 0 else 0
+    k = S.kinds[x.kind]
+    forming = True
+    while forming:
+        if k.mixed:
+            x.decodes = 1
+            some = _make_room(S, r, now)
+            preempted = preempted or some
+            work += _continue_partial(S, r)
+            if not some or (x.decoding == 0 and x.plan_prefill == 0):
+                budget = k.max_tokens - x.decoding - x.plan_prefill
+                work += admit_waiting(S, r, now, budget)
+        else:
+            if _may_prefill(S, r):
+                work += admit_waiting(S, r, now, k.max_tokens)
+            while x.n_new == 0 and _make_room(S, r, now):
+                preempted = True
+                if x.decoding > 0:
+                    break
+                work += admit_waiting(S, r, now, k.max_tokens)
+                if x.decoding == 0:
+                    break
+            x.decodes = 1 if x.n_new == 0 else 0
+        # where nothing can run, nothing was planned ahead: look again, at all there is now
+        forming = x.held_back > 0 and x.decoding == 0 and x.plan_prefill == 0
+        if k.asynchronous:
+            x.seen = NEVER
+            x.late_blocks = 0
+            x.late_slots = 0
+        if forming:
+            x.held_back = 0
     note_peak(S, r)
     return _start(S, r, now, work, preempted)
 
@@ -93,10 +105,12 @@ def _start(S: Any, r: int, now: int, work: int, preempted: bool) -> bool:
         return False
     context = x.context + decoding if x.decodes else np.int64(0)
     sequences = decoding + x.plan_sequences
-    cell = S.cells[cell_of(S, x.kind, tokens, context)]
+    prefill = x.plan_prefill > 0
+    cell = S.cells[cell_of(S, x.kind, tokens, context, prefill)]
     slope = cell.c + cell.d * tokens
     ticks = cell.a + cell.b * tokens + slope * context
-    ticks += k.per_sequence * sequences + k.per_work * work + x.copied
+    each = k.prefill_per_sequence if prefill else k.per_sequence
+    ticks += each * sequences + k.per_work * work + x.copied
     if ticks < 1 or ticks > LONGEST or now > NEVER - LONGEST:
         fail_request(S, ERROR_TIME, r, ticks)
         ticks = np.int64(1)
@@ -113,7 +127,8 @@ def _start(S: Any, r: int, now: int, work: int, preempted: bool) -> bool:
         x.since = 0
     if S.par[0].skip:
         stale_keys = x.dirty and S.par[0].stability == ON_EVENT
-        if not (preempted or stale_keys) and x.plan_prefill == 0 and x.copied == 0:
+        fixed = x.plan_prefill == 0 and x.copied == 0 and x.held_back == 0
+        if fixed and not (preempted or stale_keys):
             x.planned = _identical(S, r, context)
     else:
         log_event(S, now, ITERATION, r, tokens)
@@ -190,7 +205,7 @@ def _make_room(S: Any, r: int, now: int) -> bool:
             q = S.req[x.partial]
             chunk = min(np.int64(q.need) - q.kv, k.max_tokens - x.decoding)
             wanted += blocks_for(S, q.kv + chunk) - blocks_for(S, np.int64(q.kv))
-        if wanted <= x.free + x.evictable:
+        if wanted <= x.free + x.evictable - x.late_blocks:
             break
         preempt_request(S, r, pick_victim(S, r, now), now)
         preempted = True

@@ -125,16 +125,17 @@ class Simulation:
         ]
         after = column(inp.after, n, -1, np.int32)
         self.delays = column(inp.delay, n, 0, np.int64)
+        self.front = [int(v) for v in column(inp.front, n, 0, np.int64)]
         self.followers: dict[int, list[int]] = {}
         self.next_closed = min(inp.concurrency, n)
         for q in self.requests:
             if inp.concurrency:
                 if q.id < inp.concurrency:
-                    self.arrivals[q.id].set(0)
+                    self.arrivals[q.id].set(self.front[q.id])
             elif after[q.id] >= 0:
                 self.followers.setdefault(int(after[q.id]), []).append(q.id)
             else:
-                self.arrivals[q.id].set(q.arrival)
+                self.arrivals[q.id].set(q.arrival + self.front[q.id])
 
     def run(self) -> None:
         """To the end of the last request, or until nothing is pending."""
@@ -178,7 +179,8 @@ class Simulation:
             self.log(outcome.PARK, q.id, 0)
             return
         r = self.policies.route(q)
-        if r.blocks_of(q.prompt + q.output + 1) > r.memory.blocks:
+        over = r.kind.refuse_over_budget and q.prompt > r.kind.max_tokens
+        if over or r.blocks_of(q.prompt + q.output + 1) > r.memory.blocks:
             self.end(q, REFUSED, outcome.REFUSE, outcome.TOO_LONG)
             return
         self.assign(q, r)
@@ -221,10 +223,14 @@ class Simulation:
         del self.present[q.id]
         self.left -= 1
         if self.inp.concurrency and self.next_closed < len(self.requests):
-            self.arrivals[self.next_closed].set(now + max(1, self.inp.think))
+            self._send(self.next_closed, self.inp.think)
             self.next_closed += 1
         for follower in self.followers.get(q.id, ()):
-            self.arrivals[follower].set(now + max(1, int(self.delays[follower])))
+            self._send(follower, int(self.delays[follower]))
+
+    def _send(self, i: int, pause: int) -> None:
+        """A client sends request i after a pause of at least a tick; it arrives later still."""
+        self.arrivals[i].set(self.clock.now + max(1, pause) + self.front[i])
 
     def _cancel(self, q: Request) -> None:
         """The client gives up: at once where the request waits, else at the next occasion."""

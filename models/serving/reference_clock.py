@@ -32,6 +32,7 @@ class Clock:
         self.after_each = after_each
         self.pending = 0
         self.last = 0  # time of the last event
+        self.before = 0  # time of the one before it
 
     @property
     def now(self) -> int:
@@ -91,7 +92,7 @@ class Timer:
         self.due = None
         self.clock.pending -= self.weight
         assert self.clock.now >= self.clock.last, "the clock went back"
-        self.clock.last = self.clock.now
+        self.clock.before, self.clock.last = self.clock.last, self.clock.now
         self.action()
         if self.clock.after_each:
             self.clock.after_each()

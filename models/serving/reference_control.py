@@ -32,6 +32,7 @@ from .tables import (
     FAIL,
     HANDOVER,
     NEW,
+    PARKED,
     RECOVER,
     START_REPLICA,
     TRANSFER,
@@ -49,7 +50,7 @@ class Control:
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.idle_scales = 0
+        self.idle_scales = self.idle_since = 0
         inp, clock = simulation.inp, simulation.clock
         for i, row in enumerate(inp.control):
             order = entity(SCRIPT, i)
@@ -80,8 +81,15 @@ class Control:
 
     def _scale(self) -> None:
         sim = self.simulation
-        self.idle_scales = 0 if sim.clock.pending else self.idle_scales + 1
+        if sim.clock.pending:
+            self.idle_scales = 0
+        elif self.idle_scales == 0:
+            self.idle_since = sim.clock.before
+        self.idle_scales += not sim.clock.pending
         if self.idle_scales > IDLE_SCALES:
+            if all(q.state == PARKED for q in sim.present.values()):
+                sim.clock.last = self.idle_since  # nobody will ever serve them: the end
+                return
             raise KernelError(
                 f"{sim.left} requests are stuck: nothing is pending, and the scale policy was "
                 f"asked {IDLE_SCALES} times"

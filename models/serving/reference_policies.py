@@ -129,7 +129,7 @@ class Policies:
         if "route" not in self.given:
             return next(r for r in self.simulation.replicas if r.can(PREFILL_ROLE))
         depth = self.simulation.depth_of_hits(q)
-        hits = [r.memory.hits(q.ids, depth) for r in self.simulation.replicas]
+        hits = [r.memory.hits(q.ids[: q.named], depth) for r in self.simulation.replicas]
         answer = self._call(
             "route",
             self.request(q),

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mltwin.sim.errors import KernelError
+from mltwin.sim.ticks import NEVER
 
 from .hooks import DRAINING, ENQUEUE, EVERY_ITERATION, ON_EVENT, REKEY, STARTING, STOPPED, UP
 from .outcome import (
-    ADMIT,
     CANCEL,
     FINISH,
     ITERATION,
     PREEMPT,
     QUEUE,
     REPLICA_STATE,
-    TRANSFER_START,
 )
+from .reference_admission import admit
 from .reference_clock import (
     CONTROL,
     HAND_OVER,
@@ -28,18 +28,15 @@ from .reference_clock import (
     entity,
 )
 from .reference_memory import Memory
-from .reference_request import Request
+from .reference_request import Request, name_blocks
 from .tables import (
     ARRIVED,
     CANCELLED,
-    CHUNK,
     DECODE,
     DONE,
-    FULL,
     PREFILL,
     SWAP,
     SWAPPED,
-    TRANSFER,
     WAITING,
 )
 
@@ -75,6 +72,15 @@ class Counts:
     preemptions: int = 0
 
 
+@dataclass(frozen=True)
+class Late:
+    """What came too late for the plan that is made: an asynchronous engine made it before that."""
+
+    since: int = NEVER  # requests queued after this tick
+    blocks: int = 0  # given back by the iteration that just ended
+    slots: int = 0  # in the batch
+
+
 @dataclass(eq=False)
 class Replica:
     """State of a replica, and the rules of the module docstring that concern it alone."""
@@ -93,6 +99,8 @@ class Replica:
     running: Iteration | None = None
     news: bool = False  # for priorities that are recomputed on events
     since_prefill: int = 0  # decode iterations since the count was last reset
+    waited: int = 0  # iterations for which prompts have been held back
+    late: Late = field(default_factory=Late)
     swapped_blocks: int = 0  # on the host
     counts: Counts = field(default_factory=Counts)
     up_ticks: int = 0
@@ -155,7 +163,7 @@ class Replica:
         self.memory.clear()
         for place in (self.prefilling, self.decoding, self.arrived, self.outbound, self.leaving):
             place.clear()
-        self.running, self.news, self.since_prefill = None, False, 0
+        self.running, self.news, self.since_prefill, self.waited = None, False, 0, 0
 
     # the queue
 
@@ -173,6 +181,7 @@ class Replica:
 
     def _wait(self, q: Request, state: int) -> None:
         self.simulation.move(q, state)
+        q.queued = self.simulation.clock.now
         self.queue.append(q)
         self.news = True
 
@@ -185,30 +194,38 @@ class Replica:
         self._rekey()
         chunks: list[tuple[Request, int]] = []
         self.copied = 0  # tokens swapped in or out by this plan
+        self._form(chunks)
+        if not self.decoding and not chunks and self.late != Late():
+            self.late = Late()  # nothing to run: the engine looks again, at all there is now
+            self._form(chunks)
+        self.late = Late()
+        decodes = self.kind.mixed or not chunks
+        self._run(list(self.decoding) if decodes else [], chunks)
+
+    def _form(self, chunks: list[tuple[Request, int]]) -> None:
+        """Who runs in the next iteration: prefills into `chunks`, and all who decode."""
         if self.kind.mixed:
             preempted = self._make_room(chunks)
             if not (preempted and (self.decoding or self.prefilling)):
-                self._admit(chunks)
-            self._run(list(self.decoding), chunks)
-        else:
-            if self._may_prefill():
-                self._admit(chunks)
-            while not chunks and self._make_room(chunks) and not self.decoding:
-                self._admit(chunks)
-                if not self.decoding:
-                    break
-            self._run([] if chunks else list(self.decoding), chunks)
+                admit(self, chunks)
+            return
+        if self._may_prefill():
+            admit(self, chunks)
+        while not chunks and self._make_room(chunks) and not self.decoding:
+            admit(self, chunks)
+            if not self.decoding:
+                break
 
     def _join_arrived(self) -> None:
         for q in self.arrived:
             if q.state == ARRIVED:
                 self.memory.share(q.id, q.ids, q.need // self.simulation.inp.block_tokens)
-                self._decode_here(q)
+                self.decode_here(q)
             else:  # cancelled meanwhile
                 self.memory.release(q.id)
         self.arrived.clear()
 
-    def _decode_here(self, q: Request) -> None:
+    def decode_here(self, q: Request) -> None:
         self.simulation.move(q, DECODE)
         self.decoding.append(q)
         self.news = True
@@ -249,7 +266,7 @@ class Replica:
                 chunk = max(0, min(q.need - q.kv, self.kind.max_tokens - len(self.decoding)))
                 more = self.blocks_of(q.kv + chunk) - self.memory.held(q.id)
                 wanted.append((q, max(0, more)))
-            if sum(n for _, n in wanted) <= self.memory.available:
+            if sum(n for _, n in wanted) <= self.memory.available - self.late.blocks:
                 break
             self._preempt()
             preempted = True
@@ -273,6 +290,10 @@ class Replica:
             and self.swapped_blocks + blocks <= self.kind.host_blocks
         )
         self.leave_batch(q)
+        if self.kind.keep_preempted and self.simulation.inp.prefix_caching and not swap:
+            block_tokens = self.simulation.inp.block_tokens
+            name_blocks(q, block_tokens)
+            self.memory.share(q.id, q.ids, q.kv // block_tokens)
         self.memory.release(q.id)
         if swap:
             self.swapped_blocks += blocks
@@ -287,121 +308,6 @@ class Replica:
 
     def leave_batch(self, q: Request) -> None:
         (self.decoding if q.state == DECODE else self.prefilling).remove(q)
-
-    # admission from the head of the queue
-
-    def _admit(self, chunks: list[tuple[Request, int]]) -> None:
-        while self.queue:
-            new = sum(q.kv + chunk == q.need for q, chunk in chunks)
-            scheduled = sum(chunk for _, chunk in chunks)
-            if self.kind.mixed:
-                scheduled += len(self.decoding)
-            budget = self.kind.max_tokens - scheduled
-            if len(self.decoding) + new + len(self.inbound) >= self.kind.max_batch or budget <= 0:
-                return
-            head = min(self.queue, key=lambda q: (q.key, q.id))
-            available = self.memory.available
-            if self.memory.holdings:
-                available -= self.kind.watermark
-            if head.state == WAITING:
-                fits = self._admit_waiting(head, available, budget, scheduled, chunks)
-            elif head.state == SWAPPED:
-                fits = self._admit_swapped(head, available)
-            else:
-                fits = self._admit_remote(head, available)
-            if not fits:
-                return
-
-    def _hit(self, q: Request) -> list[int]:
-        """The ids of its leading blocks that are resident here."""
-        depth = self.simulation.depth_of_hits(q)
-        return q.ids[: self.memory.hits(q.ids, depth)]
-
-    def _admit_waiting(
-        self,
-        q: Request,
-        available: int,
-        budget: int,
-        scheduled: int,
-        chunks: list[tuple[Request, int]],
-    ) -> bool:
-        sim, kind = self.simulation, self.kind
-        hit = self._hit(q)
-        cached = len(hit) * sim.inp.block_tokens
-        chunk = q.need - cached
-        if kind.chunked:
-            chunk = min(chunk, budget)
-        elif chunk > budget and scheduled > 0:
-            return False
-        reserved = q.need
-        if kind.reserve == CHUNK:
-            reserved = cached + chunk
-        elif kind.reserve == FULL:
-            reserved = q.prompt + q.output
-        n = self.blocks_of(reserved) - len(hit)
-        if n > available - self.memory.unreferenced(hit):
-            return False
-        if kind.peak and not self._peak_fits(q):
-            return False
-        self.queue.remove(q)
-        self.memory.admit(q.id, hit, n)
-        q.kv = q.cached = cached
-        sim.hit_tokens += cached
-        if q.scheduled < 0:
-            q.scheduled = sim.clock.now
-            sim.tenants[q.tenant].prompt_served += q.prompt
-        sim.log(ADMIT, q.id, self.index)
-        sim.move(q, PREFILL)
-        self.prefilling.append(q)
-        chunks.append((q, chunk))
-        return True
-
-    def _peak_fits(self, candidate: Request) -> bool:
-        """Whether the largest future token use of the batch with the candidate fits in memory.
-
-        LightLLM: a request holds `used` tokens and makes `left` more; just before the k-th from
-        the longest-lived ends, those k hold their `used` and k * its `left` more.
-        """
-        uses = sorted(
-            (
-                (max(1, q.predicted - q.generated), q.kv if q.state == DECODE else q.need)
-                for q in [*self.decoding, *self.prefilling, candidate]
-            ),
-            reverse=True,
-        )
-        peak = used = 0
-        for k, (left, tokens) in enumerate(uses, start=1):
-            used += tokens
-            peak = max(peak, used + k * left)
-        block_tokens = self.simulation.inp.block_tokens
-        waste = len(uses) * (block_tokens - 1)  # at most, in last blocks that are not full
-        return len(uses) == 1 or peak + waste <= self.memory.blocks * block_tokens
-
-    def _admit_swapped(self, q: Request, available: int) -> bool:
-        if q.kv // self.simulation.inp.block_tokens + 1 > available:
-            return False
-        self.leave_queue(q)
-        self.memory.admit(q.id, [], self.blocks_of(q.kv + 1 if self.kind.mixed else q.kv))
-        self.copied += q.kv
-        self.simulation.log(ADMIT, q.id, self.index)
-        self._decode_here(q)
-        return True
-
-    def _admit_remote(self, q: Request, available: int) -> bool:
-        hit = self._hit(q)
-        block_tokens = self.simulation.inp.block_tokens
-        held = self.blocks_of(q.prompt + q.output if self.kind.reserve == FULL else q.need)
-        wanted = max(held, self.blocks_of(q.need + 1)) - len(hit)
-        if wanted > available - self.memory.unreferenced(hit):
-            return False
-        self.queue.remove(q)
-        self.memory.admit(q.id, hit, held - len(hit))
-        q.cached = len(hit) * block_tokens
-        self.simulation.move(q, TRANSFER)
-        self.inbound.append(q)
-        self.simulation.log(TRANSFER_START, q.id, self.index)
-        self.simulation.start_transfer(q, q.need - len(hit) * block_tokens)
-        return True
 
     # iterations
 
@@ -430,6 +336,7 @@ class Replica:
         """Commits the iteration that ran and plans the next."""
         ran, self.running = self.running, None
         assert ran is not None
+        available, batch = self.memory.available, len(self.decoding) + len(self.prefilling)
         self._count(ran)
         for q in ran.decodes:
             q.kv += 1
@@ -447,6 +354,12 @@ class Replica:
                 self.memory.release(q.id)
                 self.simulation.end(q, CANCELLED, CANCEL, q.state)
         self.leaving.clear()
+        if self.kind.asynchronous:
+            self.late = Late(
+                self.simulation.clock.now - ran.ticks,
+                self.memory.available - available,
+                batch - len(self.decoding) - len(self.prefilling),
+            )
         self.plan()
 
     def _count(self, ran: Iteration) -> None:
@@ -471,7 +384,7 @@ class Replica:
         self.prefilling.remove(q)
         destination = self.simulation.place(q, self)
         if destination is self:
-            self._decode_here(q)
+            self.decode_here(q)
         else:
             self.simulation.start_hand_over(q, self, destination)
 

@@ -45,7 +45,8 @@ class Request:
     priority: int
     deadline: int
     timeout: int
-    ids: list[int]  # of its prefix blocks
+    ids: list[int]  # of its prefix blocks; ids of its own (negative) after them, once named
+    named: int  # how many of them the trace gives
     need: int  # tokens that a prefill has to bring into memory
     state: int = NEW
     kv: int = 0
@@ -55,6 +56,7 @@ class Request:
     replica: Replica | None = None  # to which it is assigned
     source: Replica | None = None  # which holds its KV until it has been moved
     leaving: bool = False  # its client cancelled; it goes at the next occasion
+    queued: int = -1  # when it last joined a queue
     scheduled: int = -1
     first: int = -1
     finish: int = -1
@@ -88,5 +90,11 @@ def requests_of(inp: ServingInput) -> list[Request]:
             start = int(inp.block_start[i])
             ids = [int(b) for b in inp.block_ids[start : start + int(inp.block_count[i])]]
         row = {name: int(values[i]) for name, values in columns.items()}
-        made.append(Request(id=i, ids=ids, need=row["prompt"], **row))
+        made.append(Request(id=i, ids=ids, named=len(ids), need=row["prompt"], **row))
     return made
+
+
+def name_blocks(q: Request, block_tokens: int) -> None:
+    """Ids that no other request has, for the blocks of q that the trace does not name."""
+    total = (q.prompt + q.output) // block_tokens
+    q.ids += [-1 - (q.id << 32 | depth) for depth in range(len(q.ids), total)]

@@ -13,7 +13,7 @@ from .commitment import ERROR_PLACE
 from .control import ERROR_SCALE
 from .defaults import default_functions
 from .invariants import check_state
-from .kernel import DRAIN_LOGS, FAILED, RUNNING, STEPPED, advance
+from .kernel import DRAIN_LOGS, FAILED, IDLE_TURNS, RUNNING, STEPPED, advance
 from .layout import BATCH
 from .lifecycle import ERROR_ROUTE
 from .network import ERROR_FLOWS
@@ -21,7 +21,7 @@ from .outcome import REPLICA_COLUMNS, Outcome
 from .planning import ERROR_COUNT, ERROR_TIME
 from .queues import ERROR_KEY, ERROR_SCORE
 from .state import make_state
-from .tables import STATE_NAMES, ServingInput
+from .tables import NEW, PARKED, STATE_NAMES, ServingInput
 
 _END = NEVER - 1
 _LOG_ROWS = 1 << 16
@@ -141,13 +141,12 @@ def _raise_errors(S: Any, until: int | None) -> None:
         raise KernelError(f"scale: the answer {answer} is no action that applies")
     if g.error == ERROR_FLOWS:
         raise KernelError(f"more transfers at once than the table holds (request {request})")
-    if until is None and g.ended < len(S.req):
+    if until is None and np.any((S.req["state"] > NEW) & (S.req["state"] < PARKED)):
         states = np.bincount(S.req["state"], minlength=len(STATE_NAMES))
         where = ", ".join(f"{n} {STATE_NAMES[k]}" for k, n in enumerate(states) if n)
         raise KernelError(
             f"nothing can happen any more at {int(g.now) / TICKS_PER_S:.3f} s, but requests are "
-            f"left ({where}): no replica is up for them, or they hold the blocks that each other "
-            "needs"
+            f"left ({where}): they hold the blocks that each other needs"
         )
 
 
@@ -162,7 +161,7 @@ def _outcome(S: Any) -> Outcome:
     """Columns of the result, as views of the kernel's tables where possible."""
     g = S.glob[0]
     req, info, rep = S.req, S.info, S.rep
-    now = int(g.now)
+    now = int(g.idle_since if g.idle_turns > IDLE_TURNS else g.now)
     up = np.asarray(rep["up_ticks"]) + np.where(
         np.asarray(rep["up_since"]) >= 0, now - np.asarray(rep["up_since"]), 0
     )

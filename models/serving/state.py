@@ -27,7 +27,7 @@ from .outcome import GAP_BINS
 from .tables import CELL, CONTROL, KIND, ServingInput, column
 
 # taken over from the input as they are; the kernel does not write them
-_GIVEN = ("block_start", "block_ids", "delay", "timeout", "nic_of", "control")
+_GIVEN = ("block_start", "block_ids", "delay", "timeout", "front", "nic_of", "control")
 
 
 def make_state(
@@ -67,7 +67,14 @@ def make_state(
     )
 
 
+def _has_own(inp: ServingInput) -> bool:
+    """Whether requests may have block ids of their own."""
+    return inp.prefix_caching and any(kind.keep_preempted for kind in inp.kinds)
+
+
 def _pending_capacity(inp: ServingInput, n: int) -> int:
+    if len(inp.front):
+        return n
     if inp.concurrency > 0:
         return min(n, inp.concurrency) + 1
     return n if len(inp.after) else 0
@@ -78,6 +85,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
     caching = inp.prefix_caching
     block_stride = max(k.blocks for k in inp.kinds) if caching else 1
     map_bits = max(2, (2 * block_stride - 1).bit_length())
+    own_ids = int(inp.block_ids.max(initial=-1)) + 1
     par = table(
         1,
         PARAMETERS,
@@ -104,10 +112,13 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         default_evict=inp.default_evict,
         has_after=len(inp.after) > 0 and inp.concurrency == 0,
         has_timeout=len(inp.timeout) > 0,
+        has_front=len(inp.front) > 0,
+        own_ids=own_ids,
+        has_own=_has_own(inp),
         check=check,
     )
     flows = _flow_capacity(inp, batch_stride)
-    glob = table(1, GLOBALS, parked_head=-1, parked_tail=-1, free_flows=flows)
+    glob = table(1, GLOBALS, parked_head=-1, parked_tail=-1, free_flows=flows, own_cursor=own_ids)
     glob["next_closed"] = par["n_open"]
     ctx = table(1, CONTEXT, seed=inp.seed, block_tokens=inp.block_tokens)
     return {"par": par, "glob": glob, "ctx": ctx}
@@ -139,6 +150,7 @@ def _request_tables(inp: ServingInput, n: int) -> dict[str, np.ndarray]:
         if len(inp.delay)
         else np.zeros(n if len(inp.after) else 1, np.int64),
         "timeout": np.asarray(inp.timeout, np.int64) if len(inp.timeout) else np.zeros(1, np.int64),
+        "front": np.asarray(inp.front, np.int64) if len(inp.front) else np.zeros(1, np.int64),
     }
 
 
@@ -156,7 +168,7 @@ def _follower(after: np.ndarray, n: int) -> np.ndarray:
 def _replica_tables(inp: ServingInput, r: int, stride: int) -> dict[str, np.ndarray]:
     kind_of = np.asarray(inp.kind_of, np.int64)
     blocks = np.array([k.blocks for k in inp.kinds], np.int64)[kind_of]
-    rep = table(r, PRIVATE, kind=kind_of, free=blocks)
+    rep = table(r, PRIVATE, kind=kind_of, free=blocks, seen=NEVER)
     for name in ("partial", "root", "lru_head", "lru_tail", "up_since", "scaled_at"):
         rep[name] = -1
     for chain in ("arrived", "handover", "cancel"):
@@ -199,7 +211,12 @@ def _time_tables(inp: ServingInput) -> dict[str, np.ndarray]:
         k.row_start, k.row_last = row, len(c.token_row) - 1
         k.knot_start, k.columns, k.cell_start = knot, len(c.context_knots) - 1, cell
         k.per_sequence, k.per_work = c.per_sequence, c.per_work
+        k.prefill_start, k.prefill_per_sequence = row, c.per_sequence
         rows.append(np.asarray(c.token_row, np.int32))
+        if c.prefill_row is not None:
+            k.prefill_start += len(c.token_row)
+            k.prefill_per_sequence = c.prefill_per_sequence
+            rows[-1] = np.concatenate((c.token_row, c.prefill_row)).astype(np.int32)
         knots.append(np.asarray(c.context_knots, np.int64))
         cells.append(np.asarray(c.cells, np.int64))
         row, knot, cell = row + len(rows[-1]), knot + len(knots[-1]), cell + len(cells[-1])
@@ -221,6 +238,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
         return {
             "block_start": np.zeros(1, np.int64),
             "block_ids": one.copy(),
+            "own": one.copy(),
             "slots": table(1, SLOT),
             "free_slot": one.copy(),
             "map_block": one.copy(),
@@ -237,6 +255,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
     return {
         "block_start": np.ascontiguousarray(inp.block_start, np.int64),
         "block_ids": np.ascontiguousarray(inp.block_ids, np.int32),
+        "own": np.full(len(inp.arrival) if _has_own(inp) else 1, -1, np.int32),
         "slots": table(r * stride, SLOT),
         "free_slot": np.tile(np.arange(stride, dtype=np.int32), r),
         "map_block": np.full(r * map_slots, -1, np.int32),

@@ -81,12 +81,20 @@ KIND = record(
         ("wait_iterations", "i8"),  # LightLLM: decode iterations between prefills; 0: off
         ("peak", "i8"),  # 1: admit by the largest future token use
         ("preemption", "i8"),  # RECOMPUTE, SWAP
+        ("whole_prompt", "i8"),  # 1: admit only where the blocks of all `need` tokens would fit
+        ("refuse_over_budget", "i8"),  # 1: prompts longer than max_tokens are refused
+        ("asynchronous", "i8"),  # 1: an iteration is planned when the one before it starts
+        ("batch_wait_iterations", "i8"),  # TensorRT-LLM: most iterations that prompts wait; 0: off
+        ("batch_wait_tokens", "i8"),  # and the tokens for which they wait
+        ("keep_preempted", "i8"),  # 1: full blocks of a pre-empted request stay in the cache
         ("row_start", "i8"),  # where its part of `token_row` starts
+        ("prefill_start", "i8"),  # the same, for iterations that hold prompt tokens
         ("row_last", "i8"),  # largest token count in it; larger ones use the last row
         ("knot_start", "i8"),
         ("columns", "i8"),  # context columns
         ("cell_start", "i8"),
         ("per_sequence", "i8"),  # e
+        ("prefill_per_sequence", "i8"),  # e of iterations that hold prompt tokens
         ("per_work", "i8"),  # f
     ],
 )
@@ -102,6 +110,8 @@ class IterationCells:
     context_knots: int64, columns + 1 knots, the first 0, the last 2**60; column k holds contexts
         in [knot k, knot k+1).
     cells: int64 (rows * columns, 4), row-major.
+    prefill_row, prefill_per_sequence: token_row (as long) and e of iterations that hold prompt
+        tokens; None where they are timed as pure decode is.
     """
 
     token_row: np.ndarray
@@ -109,13 +119,18 @@ class IterationCells:
     cells: np.ndarray
     per_sequence: int = 0
     per_work: int = 0
+    prefill_row: np.ndarray | None = None
+    prefill_per_sequence: int = 0
 
     def evaluate(self, tok: int, ctx: int, nseq: int, work: int) -> int:
-        """Ticks of one iteration, as the kernel computes them."""
-        row = int(self.token_row[min(tok, len(self.token_row) - 1)])
+        """Ticks of one iteration, as the kernel computes them; work > 0 says that it prefills."""
+        rows, each = self.token_row, self.per_sequence
+        if work > 0 and self.prefill_row is not None:
+            rows, each = self.prefill_row, self.prefill_per_sequence
+        row = int(rows[min(tok, len(rows) - 1)])
         column = int(np.searchsorted(self.context_knots, ctx, side="right")) - 1
         a, b, c, d = (int(v) for v in self.cells[row * (len(self.context_knots) - 1) + column])
-        return a + b * tok + (c + d * tok) * ctx + self.per_sequence * nseq + self.per_work * work
+        return a + b * tok + (c + d * tok) * ctx + each * nseq + self.per_work * work
 
 
 @dataclass
@@ -137,6 +152,12 @@ class EngineKind:
     wait_iterations: int = 0
     peak: bool = False
     preemption: int = RECOMPUTE
+    whole_prompt: bool = False
+    refuse_over_budget: bool = False
+    asynchronous: bool = False
+    batch_wait_iterations: int = 0
+    batch_wait_tokens: int = 0
+    keep_preempted: bool = False
     speed: float = 1.0
 
 
@@ -148,7 +169,9 @@ class ServingInput:
     `predicted` (>= 1) int32; empty arrays stand for the default of `tenant` (0), `session` (-1),
     `priority` (0), `deadline` (NEVER, absolute), `after` (-1), `delay` (0), `timeout` (0 = none;
     the client cancels that many ticks after the request's own arrival). `after[i]` is the request
-    whose end releases request i, `delay[i]` ticks later (at least one).
+    whose end releases request i, `delay[i]` ticks later (at least one). `front[i]` ticks lie
+    between the client's sending of request i (at `arrival[i]`, or when it is released) and its
+    arrival; empty for none.
     Prefixes: `block_start` int64, `block_count` int32, flat `block_ids` int32 dense from 0; empty
     without prefix caching.
     Replicas: `kind_of`, `role_of`, `pool_of`, `nic_of` (which NIC it hangs on), `up` (1 up at the
@@ -176,6 +199,7 @@ class ServingInput:
     timeout: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     after: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     delay: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    front: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     tenant_weights: np.ndarray = field(default_factory=lambda: np.ones(1))
     block_tokens: int = 16
     prefix_caching: bool = False
@@ -220,6 +244,8 @@ class ServingInput:
             raise InputError("arrivals are negative or unsorted", mend="sort the trace")
         if n and (self.prompt.min() < 1 or self.output.min() < 1 or self.predicted.min() < 1):
             raise InputError("prompt, output and predicted tokens must be at least 1")
+        if len(self.front) not in (0, n) or np.any(np.asarray(self.front) < 0):
+            raise InputError(f"front has {len(self.front)} rows for {n} requests, or negative ones")
         if n >= 2**31 or r > 4096:
             raise InputError(f"{n} requests on {r} replicas; at most 2^31 - 1 on 4096")
         if len(self.control) and not (
@@ -233,6 +259,11 @@ class ServingInput:
                 raise InputError(
                     f"max_tokens {k.max_tokens} is below max_batch {k.max_batch}",
                     mend="a mixed engine needs a token for each decoding sequence",
+                )
+            rows = k.cells.prefill_row
+            if rows is not None and len(rows) != len(k.cells.token_row):
+                raise InputError(
+                    f"prefill_row has {len(rows)} rows, token_row {len(k.cells.token_row)}"
                 )
             if k.chunked and not k.mixed:
                 raise InputError("a split engine cannot chunk prompts", mend="set chunked = false")

@@ -13,14 +13,18 @@ from mltwin.sim.jit import handler
 
 
 @handler
-def cell_of(S: Any, kind: int, tokens: int, context: int) -> int:
-    """Index of the cell of a kind for tokens in the iteration and KV tokens read."""
+def cell_of(S: Any, kind: int, tokens: int, context: int, prefill: bool) -> int:
+    """Index of the cell of a kind for tokens in the iteration and KV tokens read.
+
+    prefill: whether some of the tokens are of prompts.
+    """
     k = S.kinds[kind]
     column = np.int64(0)
     knots = S.knots
     while context >= knots[k.knot_start + column + 1]:
         column += 1
-    row = np.int64(S.token_row[k.row_start + min(tokens, k.row_last)])
+    start = k.prefill_start if prefill else k.row_start
+    row = np.int64(S.token_row[start + min(tokens, k.row_last)])
     return k.cell_start + row * k.columns + column
 
 

@@ -31,7 +31,7 @@ def wake(S: Any, r: int, now: int, news: bool) -> None:
 @handler
 def enqueue(S: Any, r: int, i: int, now: int) -> None:
     """Request i, whose key and state are set, joins the queue of r, which is woken."""
-    enter_queue(S, r, i)
+    enter_queue(S, r, i, now)
     x = S.rep[r]
     room = x.decoding + x.inflight < S.kinds[x.kind].max_batch
     head = x.root == i or S.par[0].stability == ON_EVENT

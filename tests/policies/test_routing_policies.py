@@ -115,6 +115,20 @@ def test_round_robin_skips_and_goes_round() -> None:
     assert [route("round_robin", view, memory=memory) for _ in range(4)] == [0, 3, 0, 3]
 
 
+def test_equals_take_turns() -> None:
+    view = replicas(outstanding=[2, 1, 0, 1, 0], state=[UP, UP, UP, UP, UP])
+    memory = np.zeros(1)
+
+    def ask_again() -> int:
+        return route("least_requests_in_turn", view, memory=memory)
+
+    assert [ask_again() for _ in range(4)] == [2, 4, 2, 4]
+    view.outstanding[:] = 7
+    assert [ask_again() for _ in range(5)] == [0, 1, 2, 3, 4]
+    view.state[:] = FAILED
+    assert ask_again() == -1
+
+
 def draws(name: str, view, n: int, **fields) -> np.ndarray:
     policy, hits = find(name, "route"), np.zeros(len(view), np.int32)
     one = request(**fields)

@@ -108,7 +108,43 @@ def random_case(seed: int) -> tuple[ServingInput, dict[str, Callable]]:
     elif d.chance(0.3):
         d.columns["snapshot_every"] = max(1, d.time(8)) + STEP // 2
     _policies(d, n)
+    _habits(d, n)
     return ServingInput(seed=seed, **d.columns), d.policies
+
+
+def _habits(d: Draft, n: int) -> None:
+    """Habits of single engines, and a front end; of draws of their own."""
+    c = d.columns
+    d.rng = np.random.default_rng([d.seed, 1])
+    tight = d.chance(0.3)  # blocks for the largest request and no more: much is pre-empted
+    tokens = c["prompt"] + np.maximum(c["output"], c["predicted"]) + 1
+    largest = -(-int(tokens.max()) // c["block_tokens"])
+    for kind in c["kinds"]:
+        if tight and kind.mixed:
+            kind.chunked, kind.reserve, kind.watermark = True, CHUNK, 0
+            kind.blocks = largest
+        _set_habits(d, kind)
+    if not c.get("prefix_caching") and d.chance(0.7 if tight else 0.4):
+        c["prefix_caching"] = True  # no prefix is shared, but one's own returns
+        c["block_start"], c["block_count"] = np.zeros(n, np.int64), np.zeros(n, np.int32)
+        c["block_ids"] = np.zeros(0, np.int32)
+    if d.chance(0.4):
+        per_token = d.choice([0, STEP]) if d.grid else d.integer(0, STEP // 10)
+        c["front"] = d.time(3) + per_token * c["prompt"].astype(np.int64)
+
+
+def _set_habits(d: Draft, kind: EngineKind) -> None:
+    rows = len(kind.cells.cells) // (len(kind.cells.context_knots) - 1)
+    if d.chance(0.4):
+        kind.cells.prefill_row = d.rng.integers(0, rows, len(kind.cells.token_row))
+        kind.cells.prefill_per_sequence = 0 if d.grid else d.integer(0, 80_000)
+    kind.asynchronous = d.chance(0.4)
+    kind.whole_prompt = kind.reserve == CHUNK and d.chance(0.5)
+    kind.refuse_over_budget = not kind.chunked and d.chance(0.3)
+    kind.keep_preempted = d.chance(0.7)
+    if d.chance(0.4):
+        kind.batch_wait_iterations = d.integer(1, 6)
+        kind.batch_wait_tokens = d.choice([5, 20, kind.max_tokens, 200])
 
 
 def _requests(d: Draft, n: int) -> None:

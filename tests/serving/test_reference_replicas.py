@@ -251,9 +251,11 @@ def test_nonsense_is_named(hook, answer, message):
         )
 
 
-def test_a_scale_policy_that_starts_nothing_is_stuck():
-    with pytest.raises(KernelError, match="1 requests are stuck"):
-        serve([10], [1], up=[0], scale_every=100, policies={"scale": lambda *seen: 0})
+def test_a_scale_policy_that_starts_nothing_leaves_requests_parked():
+    """The run ends where the questions to the policy began to be idle."""
+    o = serve([10], [1], [50], up=[0], scale_every=100, policies={"scale": lambda *seen: 0})
+    assert times(o, "state") == [PARKED]
+    assert o.totals["done"] == 0 and o.totals["end"] == 50
 
 
 def test_an_unknown_hook_is_an_error():
