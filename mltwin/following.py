@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 BLOCKS = 10
 GROUP = 10
+TRUST = {"tpot": 1.0, "ttft": 0.2}
+"""Weights of the residuals: who arrives just before an iteration ends and who just after is
+chance, so that means of TTFT scatter several times as much as those of TPOT."""
 LEAST_REQUESTS = 50
 SCALES = (0.25, 4.0)
 FULL = 0.95
@@ -219,7 +222,7 @@ class _Replay:
         smoothly with the parameters.
         """
         parts = []
-        for metric in ("tpot", "ttft"):
+        for metric in TRUST:
             ours, real = simulated[metric][rows], self.measured[metric][rows]
             both = np.isfinite(ours) & np.isfinite(real)
             starts = np.arange(0, len(ours), self.group)
@@ -229,7 +232,8 @@ class _Replay:
                 for values in (ours, real)
             ]
             usable = (means[0] > 0) & (means[1] > 0)
-            parts.append(np.where(usable, np.log(np.where(usable, means[0] / means[1], 1)), 0.0))
+            ratio = np.log(np.where(usable, means[0] / means[1], 1))
+            parts.append(TRUST[metric] * np.where(usable, ratio, 0.0))
         return np.concatenate(parts)
 
     def errors(self, simulated: dict[str, Array], rows: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -330,19 +334,23 @@ def _minimum(
         residual = replay.residuals(replay.simulate(float(values[0]), float(values[1])), rows)
         return float(np.sum(np.sqrt(1 + (residual / 0.1) ** 2) - 1))
 
-    first = start[chosen] / LOOK[chosen]
-    found = minimize(
-        cost,
-        first,
-        method="Nelder-Mead",
-        bounds=np.column_stack([LEAST[chosen], MOST[chosen]]) / LOOK[chosen][:, None],
-        options={
-            "initial_simplex": np.vstack([first, first + 3 * np.eye(len(chosen))]),
-            "maxfev": MAX_REPLAYS,
-            "xatol": 0.02,
-            "fatol": 1e-6,
-        },
-    )
+    # The cost has small steps along a narrow valley, where a simplex shrinks too early: start
+    # again from where it stopped, in another direction.
+    at = start[chosen] / LOOK[chosen]
+    for width in (3.0, -2.0, 1.0):
+        found = minimize(
+            cost,
+            at,
+            method="Nelder-Mead",
+            bounds=np.column_stack([LEAST[chosen], MOST[chosen]]) / LOOK[chosen][:, None],
+            options={
+                "initial_simplex": np.vstack([at, at + width * np.eye(len(chosen))]),
+                "maxfev": MAX_REPLAYS,
+                "xatol": 0.02,
+                "fatol": 1e-6,
+            },
+        )
+        at = found.x
     best = start.copy()
     best[chosen] = found.x * LOOK[chosen]
     return best, float(found.fun)
