@@ -6,16 +6,17 @@ Without ``--write`` it prints the fits and compares them with what is shipped.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mltwin.models.gpu.operators import (
-    AllReduceCost,
+    CollectiveCost,
     DecodeCost,
     ElementwiseCost,
     GemmCost,
@@ -25,7 +26,6 @@ from mltwin.models.gpu.operators import (
 )
 from mltwin.models.gpu.profile import (
     FORMAT,
-    Facts,
     GpuProfile,
     Host,
     Power,
@@ -36,6 +36,21 @@ from mltwin.models.llm.precision import precision
 from mltwin.sim.errors import InputError
 
 from . import fit, read
+from .sources import H200, SOURCES, Source
+
+ALL = (*SOURCES, H200)
+HEAD_SIZES = (64, 128, 256)
+LEAST_ROWS = 1000
+LEAST_EXPERT_ROWS = 50
+# A format whose fastest GEMMs take longer was timed with its launches, which an engine hides.
+LAUNCH_BOUND_S = 1e-4
+# Share of the data sheet's bandwidth that element-wise kernels reach on the H100.
+ASSUMED_SHARE = 0.7
+MOE_FORMATS = {
+    **{name: name for name in ("bfloat16", "fp8", "fp8_block", "nvfp4")},
+    "int4_wo": "int4",
+    "w4a16_mxfp4": "mxfp4",
+}
 
 HOST = Host(
     iteration_s=5e-4,
@@ -43,79 +58,6 @@ HOST = Host(
     hop_s=1e-5,
     basis="assumed: about 0.5 ms an iteration and 5-10 us a sequence reproduce published "
     "vLLM runs; not measured on this GPU",
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which files make one profile."""
-
-    name: str
-    facts: Facts
-    folder: str
-    version: str
-    prefill_kernel: str
-    moe_kernels: dict[str, tuple[str, str]]
-    activation: str
-    splitwise_gpu: str
-
-
-SOURCES = (
-    Source(
-        name="h100-sxm-80gb",
-        facts=Facts(
-            source="NVIDIA H100 Tensor Core GPU data sheet (SXM5 80 GB); dense peaks; links are "
-            "one direction; usable memory as CUDA reports it, about",
-            sms=132,
-            l2_bytes=50 * 2**20,
-            peak_flops={"bfloat16": 989e12, "fp8": 1979e12, "int8": 1979e12},
-            hbm_bytes=80 * 2**30,
-            usable_bytes=84_900_000_000,
-            hbm_bandwidth=3.35e12,
-            nvlink_bandwidth=450e9,
-            host_link_bandwidth=64e9,
-            gpus_per_node=8,
-            tdp_w=700.0,
-        ),
-        folder="aiconfigurator/h100_sxm",
-        version="vllm-0.24.0",
-        prefill_kernel="vllm_flash_attn_fa3",
-        moe_kernels={
-            "bfloat16": ("bfloat16", "vllm_unquantizedfusedmoe_triton_tritonexperts"),
-            "fp8": ("fp8", "vllm_modeloptfp8moe_flashinfer_cutlass_flashinferexperts"),
-            "fp8_block": ("fp8_block", "vllm_fp8moe_triton_tritonexperts"),
-            "int4": ("int4_wo", "vllm_compressedtensorswna16marlinmoe_marlin_marlinexperts"),
-            "mxfp4": (
-                "w4a16_mxfp4",
-                "vllm_gptossmxfp4moe_triton_oaitritonmxfp4expertsmonolithic",
-            ),
-        },
-        activation="vidur/compute/h100/meta-llama/Llama-2-70b-hf/mlp.csv.gz",
-        splitwise_gpu="h100-80gb",
-    ),
-    Source(
-        name="a100-sxm-80gb",
-        facts=Facts(
-            source="NVIDIA A100 Tensor Core GPU data sheet (SXM4 80 GB); dense peaks; links are "
-            "one direction; usable memory as CUDA reports it, about",
-            sms=108,
-            l2_bytes=40 * 2**20,
-            peak_flops={"bfloat16": 312e12, "int8": 624e12},
-            hbm_bytes=80 * 2**30,
-            usable_bytes=84_900_000_000,
-            hbm_bandwidth=2.039e12,
-            nvlink_bandwidth=300e9,
-            host_link_bandwidth=32e9,
-            gpus_per_node=8,
-            tdp_w=400.0,
-        ),
-        folder="aiconfigurator/a100_sxm",
-        version="vllm-0.14.0",
-        prefill_kernel="vllm_flash_attn",
-        moe_kernels={"bfloat16": ("bfloat16", "vllm_fused_moe")},
-        activation="vidur/compute/a100/meta-llama/Llama-2-70b-hf/mlp.csv.gz",
-        splitwise_gpu="a100-80gb",
-    ),
 )
 
 
@@ -154,6 +96,7 @@ class Builder:
                 median=error.median,
                 p95=error.p95,
                 bias=error.bias,
+                sigma=error.sigma,
                 valid={s: (float(rows[s].min()), float(rows[s].max())) for s in sizes},
             )
         )
@@ -167,10 +110,12 @@ class Builder:
             all_reduce=self.all_reduce(),
             elementwise=self.elementwise(gemm["bfloat16"]),
             moe=self.moe(),
+            collectives=self.collectives(),
         )
         return GpuProfile(
             format=FORMAT,
             name=self.source.name,
+            engine=self.source.version.replace("-", " "),
             facts=self.facts,
             power=self.power(),
             host=HOST,
@@ -182,11 +127,13 @@ class Builder:
         file = self._file("gemm", "gemm_perf.csv.gz")
         table = read.read_gemm(file[1])
         costs = {}
-        for dtype in sorted(table["dtype"].unique()):
-            rows = table[table["dtype"] == dtype]
-            least = fit.GEMM_LEAST[dtype]
+        for dtype, rows in table.groupby("dtype", sort=True):
+            dtype = str(dtype)
+            least = fit.GEMM_LEAST.get(dtype, 64)
             rows = rows[(rows["n"] >= least) & (rows["k"] >= least)]
-            narrow = 1 if dtype == "bfloat16" else 2
+            if len(rows) < LEAST_ROWS or rows["seconds"].quantile(0.05) > LAUNCH_BOUND_S:
+                continue
+            narrow = 1.0 if dtype == "bfloat16" else self.source.narrow.get(dtype, 2.0)
             cost, error = fit.fit_gemm(
                 rows,
                 sms=self.facts.sms,
@@ -198,7 +145,7 @@ class Builder:
             )
             costs[dtype] = cost
             method = (
-                f"wave-quantised roofline and smooth residual; n, k >= {least}; "
+                f"wave-quantised roofline and boosted trees; n, k >= {least}; "
                 "a fifth of (n, k) held out"
             )
             self._record(f"gemm.{dtype}", file, method, error, rows, ("m", "n", "k"))
@@ -207,7 +154,6 @@ class Builder:
     def decode(self) -> dict[str, dict[int, DecodeCost]]:
         file = self._file("attention", "generation_attention_perf.csv.gz")
         table = read.read_decode_attention(file[1])
-        table = table[(table["window"] == 0) & (table["kernel"] == self.source.prefill_kernel)]
         costs: dict[str, dict[int, DecodeCost]] = {}
         for (kv_dtype, head_dim), rows in _groups(table):
             cost, error = fit.fit_decode(
@@ -217,12 +163,12 @@ class Builder:
                 kv_bytes=precision(kv_dtype).weight_bytes,
                 l2_bytes=self.facts.l2_bytes,
                 # FlashAttention-2 does not split an ungrouped head.
-                serial=self.source.prefill_kernel == "vllm_flash_attn",
+                serial=self.source.serial and kv_dtype == "bfloat16",
             )
             costs.setdefault(kv_dtype, {})[head_dim] = cost
             method = (
-                "overhead and p-norm of work items and bytes; sizes within L2 left out; "
-                "a fifth of head configurations held out"
+                "overhead and p-norm of work items and bytes (sizes within L2 left out), and "
+                "boosted trees; a fifth of head configurations held out"
             )
             self._record(
                 f"decode.{kv_dtype}.{head_dim}", file, method, error, rows[rows["context"] > 128],
@@ -233,13 +179,14 @@ class Builder:
     def prefill(self) -> dict[str, dict[int, PrefillCost]]:
         file = self._file("attention", "context_attention_perf.csv.gz")
         table = read.read_prefill_attention(file[1])
-        table = table[(table["window"] == 0) & (table["kernel"] == self.source.prefill_kernel)]
         costs: dict[str, dict[int, PrefillCost]] = {}
         for (kv_dtype, head_dim), rows in _groups(table):
-            cost, error = fit.fit_prefill(rows, flops=self.facts.peak_flops["bfloat16"])
+            cost, error = fit.fit_prefill(
+                rows, flops=self.facts.peak_flops["bfloat16"], sms=self.facts.sms
+            )
             costs.setdefault(kv_dtype, {})[head_dim] = cost
             method = (
-                "overhead and p-norm of pairs and longest chain; "
+                "overhead and p-norm of pairs and longest chain, and boosted trees; "
                 "a fifth of head configurations held out"
             )
             self._record(
@@ -248,19 +195,42 @@ class Builder:
             )  # fmt: skip
         return costs
 
-    def all_reduce(self) -> dict[int, AllReduceCost]:
-        file = self._file("comm", "custom_allreduce_perf.csv")
+    def all_reduce(self) -> dict[int, CollectiveCost]:
+        version = self.source.comm or self.source.version
+        relative = f"{self.source.folder}/comm/{version}/custom_allreduce_perf.csv"
+        file = (relative, read.source_path(self.data, relative))
         table = read.read_all_reduce(file[1])
+        method = "table of sizes, CUDA graph rows; error with every fifth size left out"
         costs = {}
         for gpus in sorted(set(table["gpus"].tolist())):
             rows = table[table["gpus"] == gpus]
-            cost, error = fit.fit_all_reduce(rows, bandwidth=self.facts.nvlink_bandwidth)
-            costs[gpus] = cost
-            method = "p-norm of latency and bandwidth, CUDA graph rows; every fifth size held out"
+            costs[gpus], error = fit.fit_collective(rows, bandwidth=self.facts.nvlink_bandwidth)
             self._record(f"all_reduce.{gpus}", file, method, error, rows, ("size_bytes",))
         return costs
 
+    def collectives(self) -> dict[str, dict[int, CollectiveCost]]:
+        """NCCL's, 2-byte numbers; of the newest version that was measured."""
+        folder = read.source_folder(self.data, f"{self.source.folder}/comm")
+        versions = sorted(folder.glob("nccl-*"))
+        if not versions:
+            return {}
+        relative = f"{self.source.folder}/comm/{versions[-1].name}/nccl_perf.csv"
+        file = (relative, read.source_path(self.data, relative))
+        table = read.read_nccl(file[1])
+        method = "table of sizes; error with every fifth size left out"
+        costs: dict[str, dict[int, CollectiveCost]] = {}
+        for (name, gpus), rows in table.groupby(["op", "gpus"], sort=True):
+            cost, error = fit.fit_collective(rows, bandwidth=self.facts.nvlink_bandwidth)
+            costs.setdefault(str(name), {})[int(str(gpus))] = cost
+            self._record(
+                f"nccl.{name}.{gpus}", file, method, error, rows, ("size_bytes",),
+                versions[-1].name,
+            )  # fmt: skip
+        return costs
+
     def elementwise(self, gemm: GemmCost) -> ElementwiseCost:
+        if not self.source.activation:
+            return ElementwiseCost(gemm.overhead_s, ASSUMED_SHARE * self.facts.hbm_bandwidth)
         relative = self.source.activation
         file = (relative, read.source_path(self.data, relative))
         rows = read.read_mlp_activation(file[1])
@@ -287,12 +257,16 @@ class Builder:
         table = read.read_moe(file[1])
         # Routing in practice is uneven: the milder measured power law, not the balanced rows.
         table = table[table["distribution"] == "power_law_1.01"]
+        keys = [c for c in table if c not in ("seconds", "kernel")]
+        # Several kernels of one shape: an engine's tuner takes the fastest.
+        table = table.groupby(keys, as_index=False)[["seconds"]].min()
         costs = {}
-        for stored, (dtype, kernel) in self.source.moe_kernels.items():
-            rows = fit.usable_experts(
-                table[(table["dtype"] == dtype) & (table["kernel"] == kernel)]
-            )
-            narrow = 2 if dtype.startswith("fp8") else 1
+        for dtype, rows in table.groupby("dtype", sort=True):
+            stored = MOE_FORMATS.get(str(dtype))
+            rows = fit.usable_experts(rows)
+            if stored is None or len(rows) < LEAST_EXPERT_ROWS:
+                continue
+            narrow = self.source.narrow.get(stored, 2.0 if stored.startswith("fp8") else 1.0)
             cost, error = fit.fit_moe(
                 rows,
                 flops=self.facts.peak_flops["bfloat16"] * narrow,
@@ -301,8 +275,9 @@ class Builder:
             )
             costs[stored] = cost
             method = (
-                f"p-norm of compute and expert reads; {kernel}; power law 1.01, gated, at most 8 "
-                "shards and 16384 tokens, no expert parallelism; a fifth of shapes held out"
+                "p-norm of compute and expert reads, and boosted trees; fastest kernel of a shape; "
+                "power law 1.01, gated, at most 8 shards and 16384 tokens; a fifth of shapes "
+                "held out"
             )
             self._record(
                 f"moe.{stored}", file, method, error, rows, ("tokens", "hidden", "width", "experts")
@@ -311,6 +286,8 @@ class Builder:
 
     def power(self) -> Power:
         """Average draw by phase: few output tokens are prefill, many are decode."""
+        if not self.source.splitwise_gpu:
+            return Power(None, None, None, "not measured")
         path = read.source_path(self.data, "splitwise/perf_model.csv")
         rows = read.read_splitwise(path)
         rows = rows[(rows["gpu"] == self.source.splitwise_gpu) & rows["power"].notna()]
@@ -331,8 +308,44 @@ class Builder:
         )
 
 
+def transfer(profile: GpuProfile, source: Source) -> GpuProfile:
+    """A GPU of the same chip with other memory: bandwidths of the operators scale with it.
+
+    Nothing of it was measured: the provenance says so, and its errors are those of the original.
+    """
+    ratio = source.facts.hbm_bandwidth / profile.facts.hbm_bandwidth
+    o = profile.operators
+
+    def faster(cost: Any) -> Any:
+        return dataclasses.replace(cost, bandwidth=cost.bandwidth * ratio)
+
+    operators = dataclasses.replace(
+        o,
+        gemm={k: faster(v) for k, v in o.gemm.items()},
+        decode={k: {d: faster(c) for d, c in v.items()} for k, v in o.decode.items()},
+        elementwise=faster(o.elementwise),
+        moe={k: faster(v) for k, v in o.moe.items()},
+    )
+    provenance = tuple(
+        dataclasses.replace(p, method=f"taken from {profile.name}, bandwidth scaled: {p.method}")
+        for p in profile.provenance
+    )
+    return dataclasses.replace(
+        profile,
+        name=source.name,
+        facts=source.facts,
+        operators=operators,
+        provenance=provenance,
+    )
+
+
 def _groups(table: pd.DataFrame) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
-    """Rows of each (KV format, head size)."""
+    """Rows of each (KV format, head size) without window; fall-back kernels are left out, and of
+    several kernels of one point the fastest counts."""
+    table = table[(table["window"] == 0) & ~table["kernel"].str.contains("triton")]
+    names = [c for c in table if c not in ("seconds", "kernel")]
+    table = table.groupby(names, as_index=False)[["seconds"]].min()
+    table = table[table["head_dim"].isin(HEAD_SIZES)]
     keys = zip(table["kv_dtype"].tolist(), table["head_dim"].tolist(), strict=True)
     for kv_dtype, head_dim in sorted(set(keys)):
         here = (table["kv_dtype"] == kv_dtype) & (table["head_dim"] == head_dim)
@@ -345,10 +358,12 @@ def build_profile(data: str | Path, name: str) -> GpuProfile:
     Raises:
         InputError: an unknown name or a missing file.
     """
-    for source in SOURCES:
+    for source in ALL:
         if source.name == name:
+            if source.transfer_of:
+                return transfer(build_profile(data, source.transfer_of), source)
             return Builder(data, source).build()
-    raise InputError(f"no profile {name!r}", mend=f"use one of {[s.name for s in SOURCES]}")
+    raise InputError(f"no profile {name!r}", mend=f"use one of {[s.name for s in ALL]}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -360,13 +375,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.data:
         parser.error("give --data or set MLTWIN_DATA")
     same = True
-    for source in SOURCES:
+    for source in ALL:
         profile = build_profile(options.data, source.name)
         print(f"{profile.name}: {len(profile.to_json())} bytes")
         for p in profile.provenance:
             print(
                 f"  {p.operator:24s} rows {p.rows:6d} held {p.held_rows:5d} "
-                f"median {p.median:6.1%} p95 {p.p95:6.1%} bias {p.bias:+6.1%}"
+                f"median {p.median:6.1%} p95 {p.p95:6.1%} bias {p.bias:+6.1%} sigma {p.sigma:.3f}"
             )
         path = shipped_path(source.name)
         if options.write:

@@ -6,25 +6,27 @@ little. Deterministic: no random start, no random split.
 """
 
 from .attention import fit_decode, fit_prefill
-from .collectives import fit_all_reduce
+from .collectives import fit_collective
 from .elementwise import fit_elementwise
-from .gemm import GEMM_LEAST, fit_gemm, fit_residual
+from .gemm import GEMM_LEAST, fit_gemm
 from .moe import fit_moe, usable_experts
-from .robust import LOSS_SCALE, Array, FitError, fit_error, robust_fit
+from .robust import LOSS_SCALE, Array, FitError, fit_error, robust_fit, shapes
+from .trees import fit_trees
 
 __all__ = [
     "GEMM_LEAST",
     "LOSS_SCALE",
     "Array",
     "FitError",
-    "fit_all_reduce",
+    "fit_collective",
     "fit_decode",
     "fit_elementwise",
     "fit_error",
     "fit_gemm",
     "fit_moe",
     "fit_prefill",
-    "fit_residual",
+    "fit_trees",
     "robust_fit",
+    "shapes",
     "usable_experts",
 ]

@@ -1,5 +1,8 @@
 """Fits of routed experts."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -7,7 +10,8 @@ import pandas as pd
 from mltwin.calibration.read import held_out
 from mltwin.models.gpu.operators import MoeCost
 
-from .robust import Array, FitError, fit_error, robust_fit
+from .robust import Array, FitError, fit_error, robust_fit, shapes
+from .trees import fit_trees
 
 
 def usable_experts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +36,7 @@ def fit_moe(
     width = rows["width"].to_numpy(float)
     held = held_out(*(rows[c].astype(int) for c in ("hidden", "width", "experts", "chosen")))
 
-    def times(p: dict[str, float], pick: npt.NDArray[np.bool_]) -> Array:
+    def times(p: dict[str, Any], pick: npt.NDArray[np.bool_]) -> Array:
         cost = MoeCost(**p, weight_bytes=weight_bytes)
         return cost.seconds(tokens[pick], hidden[pick], width[pick], experts[pick], chosen[pick])
 
@@ -48,4 +52,10 @@ def fit_moe(
     }
     found = robust_fit(lambda p: times(p, ~held), measured[~held], bounds)
     cost = MoeCost(**found, weight_bytes=weight_bytes)
-    return cost, fit_error(times(found, held | ~held), measured, held)
+    sizes = (tokens, hidden, width, experts, chosen)
+    physical = cost.seconds(*sizes)
+    inputs = cost.inputs(*sizes, 1, physical)
+    left_over = np.log(measured / physical)
+    cost = replace(cost, trees=fit_trees(inputs[~held], left_over[~held], rounds=120))
+    of = shapes(rows, "hidden", "width", "experts", "chosen")
+    return cost, fit_error(cost.seconds(*sizes), measured, held, of)

@@ -9,9 +9,10 @@ from .aiconfigurator import (
     read_decode_attention,
     read_gemm,
     read_moe,
+    read_nccl,
     read_prefill_attention,
 )
-from .files import held_out, read_columns, sha256, source_path
+from .files import held_out, read_columns, sha256, source_folder, source_path
 from .splitwise import read_splitwise
 from .vidur import read_mlp_activation
 
@@ -23,8 +24,10 @@ __all__ = [
     "read_gemm",
     "read_mlp_activation",
     "read_moe",
+    "read_nccl",
     "read_prefill_attention",
     "read_splitwise",
     "sha256",
+    "source_folder",
     "source_path",
 ]

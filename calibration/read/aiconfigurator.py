@@ -106,3 +106,19 @@ def read_moe(path: Path) -> pd.DataFrame:
     result = frame[list(names)].rename(columns=names)
     result["seconds"] = _latency_s(frame, path)
     return result
+
+
+def read_nccl(path: Path) -> pd.DataFrame:
+    """Columns op (all_reduce, all_gather, reduce_scatter, all_to_all), gpus, size_bytes, seconds
+    of 2-byte numbers. ``message_size`` counts elements."""
+    frame = read_columns(path, ("op_name", "nccl_dtype", "num_gpus", "message_size", "latency"))
+    frame = frame[frame["nccl_dtype"] == "half"]
+    names = {"alltoall": "all_to_all"}
+    return pd.DataFrame(
+        {
+            "op": frame["op_name"].replace(names),
+            "gpus": frame["num_gpus"],
+            "size_bytes": frame["message_size"] * 2,
+            "seconds": _latency_s(frame, path),
+        }
+    )

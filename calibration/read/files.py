@@ -24,6 +24,11 @@ def source_path(data: str | Path, relative: str) -> Path:
     return path
 
 
+def source_folder(data: str | Path, relative: str) -> Path:
+    """The folder ``kernels/<relative>`` under ``data`` (it may be missing)."""
+    return Path(data) / "kernels" / relative
+
+
 def sha256(path: Path) -> str:
     """Hex digest of the file as stored."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ import pandas as pd
 from mltwin.models.gpu.operators import Array, Number
 
 from .answers import EXACT, SCALED, Answers
-from .interpolate import Surface, surface
+from .interpolate import Surface, groups, surface
 
 Shape = tuple[int, int]
 
@@ -20,9 +20,7 @@ class _ByHeads:
         self, rows: pd.DataFrame, length: str, most: float, answers: Answers, name: str
     ) -> None:
         self.answers, self.name = answers, name
-        self._rows = {
-            (int(h), int(k)): g for (h, k), g in rows.groupby(["num_heads", "num_key_value_heads"])
-        }
+        self._rows = {(h, k): g for (h, k), g in groups(rows, "num_heads", "num_key_value_heads")}
         self._length, self._most = length, most
         self._surfaces: dict[Shape, Surface] = {}
 

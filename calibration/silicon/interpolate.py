@@ -1,11 +1,24 @@
 """Curves and surfaces through measured points, in the logarithm of sizes and times."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Array = npt.NDArray[np.float64]
+
+
+def groups(rows: pd.DataFrame, *names: str) -> Iterator[tuple[tuple[int, ...], pd.DataFrame]]:
+    """Rows by the whole numbers of some columns, in rising order."""
+    for key, group in rows.groupby(list(names), sort=True):
+        yield tuple(int(str(value)) for value in key), group
+
+
+def fastest(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The fastest of several kernels of one point: an engine's tuner takes it."""
+    return rows.groupby(names, as_index=False)[["seconds"]].min()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pandas as pd
 from mltwin.models.gpu.operators import Array, Number
 
 from .answers import EXACT, INTERPOLATED, Answers
-from .interpolate import Surface, surface
+from .interpolate import Surface, groups, surface
 
 
 class _ByHeadCount:
@@ -16,7 +16,7 @@ class _ByHeadCount:
         self, rows: pd.DataFrame, length: str, most: float, answers: Answers, name: str
     ) -> None:
         self.answers, self.name = answers, name
-        self._rows = {int(h): g for h, g in rows.groupby("num_heads")}
+        self._rows = {h: g for (h,), g in groups(rows, "num_heads")}
         self._length, self._most = length, most
         self._surfaces: dict[int, Surface] = {}
 

@@ -6,7 +6,7 @@ import pandas as pd
 from mltwin.models.gpu.operators import Array, Number
 
 from .answers import EXACT, SCALED, Answers
-from .interpolate import Curve, curve
+from .interpolate import Curve, curve, groups
 
 LATENCY_S = 1e-5
 
@@ -33,7 +33,7 @@ class TableMoe:
         self.answers = answers
         keyed = rows.assign(local=rows["inter_size"] // rows["moe_tp_size"])
         names = ["hidden_size", "local", "num_experts", "topk", "moe_ep_size"]
-        self._rows = {tuple(int(v) for v in key): g for key, g in keyed.groupby(names)}
+        self._rows = dict(groups(keyed, *names))
         self._keys = sorted(self._rows)
         self._curves: dict[tuple[int, ...], Curve] = {}
 
@@ -62,19 +62,19 @@ class TableMoe:
         ep: int = 1,
     ) -> Array:
         """Seconds of one layer; see :class:`mltwin.models.gpu.operators.MoeCost`."""
-        tokens = np.maximum(np.asarray(tokens, float), 1e-3)
+        routed: Array = np.maximum(np.asarray(tokens, float), 1e-3)
         key = (int(hidden), int(width), int(experts), int(chosen), int(ep))
         if key in self._rows:
             self.answers.add("experts", EXACT)
-            return self._curve(key).seconds(tokens)
+            return self._curve(key).seconds(routed)
         nearest = min(self._keys, key=lambda known: _distance(known, key))
         self.answers.add(
             "experts",
             SCALED,
             f"experts: (hidden, width, experts, chosen, ranks) = {key} is scaled from {nearest}",
         )
-        ratio = self._roofline(tokens, key) / self._roofline(tokens, nearest)
-        return self._curve(nearest).seconds(tokens) * ratio
+        ratio = self._roofline(routed, key) / self._roofline(routed, nearest)
+        return self._curve(nearest).seconds(routed) * ratio
 
 
 def _distance(known: tuple[int, ...], wanted: tuple[int, ...]) -> float:

@@ -16,6 +16,7 @@ from .answers import EMPIRICAL, SCALED, Answers
 from .attention import TableDecode, TablePrefill
 from .collectives import TableCollective, TableExchange
 from .gemm import Quantise, TableGemm, plausible
+from .interpolate import fastest, groups
 from .linear import TableLinearAttention
 from .mla import TableMlaDecode, TableMlaPrefill
 from .moe import TableMoe
@@ -281,8 +282,7 @@ class _Builder:
     def _moe_table(self, rows: pd.DataFrame) -> TableMoe:
         names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]
         names += ["moe_tp_size", "moe_ep_size"]
-        # Several kernels of one shape: an engine's tuner takes the fastest.
-        rows = rows.groupby(names, as_index=False)["seconds"].min()
+        rows = fastest(rows, names)
         narrow = {"fp8": 2, "fp8_block": 2, "nvfp4": 4}.get(self.model.expert_dtype, 1)
         return TableMoe(
             rows,
@@ -292,13 +292,13 @@ class _Builder:
             answers=self.answers,
         )
 
-    def _all_reduces(self) -> dict[int, TableCollective]:
+    def _all_reduces(self) -> dict[int, Any]:
         rows = self._own("comm", "custom_allreduce")
         if "backend" in rows:
             rows = rows[rows["backend"].str.endswith("graph")]
-        found = {
-            int(gpus): TableCollective(group, "allreduce_dtype")
-            for gpus, group in rows.groupby("num_gpus")
+        found: dict[int, Any] = {
+            gpus: TableCollective(group, "allreduce_dtype")
+            for (gpus,), group in groups(rows, "num_gpus")
         }
         largest = max(found)
         group = rows[rows["num_gpus"] == largest]
@@ -326,7 +326,9 @@ class _Builder:
         found: dict[str, dict[int, TableCollective]] = {}
         for (op, gpus), group in rows.groupby(["op_name", "num_gpus"]):
             if op in names:
-                found.setdefault(names[op], {})[int(gpus)] = TableCollective(group, "nccl_dtype")
+                found.setdefault(names[str(op)], {})[int(str(gpus))] = TableCollective(
+                    group, "nccl_dtype"
+                )
         return found
 
     def _exchange(self) -> TableExchange | None:
@@ -358,14 +360,14 @@ class _Builder:
             same = rows[rows["hidden_size"] == rows["hidden_size"].max()]
             self.answers.add("expert exchange", EMPIRICAL, f"{table}: of another model")
         total = same[list(columns)].sum(axis=1) * 1e-6
-        return same.assign(seconds=total).groupby("num_token", as_index=False)["seconds"].min()
+        return fastest(same.assign(seconds=total), ["num_token"])
 
     def _linear(self) -> TableLinearAttention | None:
         rows = self._own("linear_attention", "gdn")
         return TableLinearAttention(rows, self.model.hidden_size, self.answers)
 
 
-class _Any(dict):  # type: ignore[type-arg]
+class _Any(dict[int, Any]):
     """One table under every head size: it picks the nearest by itself."""
 
     def __init__(self, table: Any, sizes: set[int]) -> None:
@@ -426,9 +428,9 @@ def _by_size(rows: pd.DataFrame) -> dict[tuple[int, int], pd.DataFrame]:
     if "window_size" not in rows:
         rows = rows.assign(window_size=0)
     found = {}
-    for (size, window), group in rows.groupby(["head_dim", "window_size"]):
+    for (size, window), group in groups(rows, "head_dim", "window_size"):
         names = ["batch_size", "isl", "step", "num_heads", "num_key_value_heads"]
-        found[(int(size), int(window))] = group.groupby(names, as_index=False)["seconds"].min()
+        found[(size, window)] = fastest(group, names)
     return found
 
 

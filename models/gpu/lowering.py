@@ -66,7 +66,7 @@ def lower(
     columns = np.append(contexts, 2 * contexts[-1])
     decode = _regime(
         _decode_points(max_decode),
-        lambda tok: _decode_grid(model, tok, columns),
+        lambda tok: _decode_grid(model, tok, columns, max_context),
         columns,
         tolerance,
     )
@@ -130,17 +130,18 @@ def _token_points(max_tokens: int, max_decode: int, pp: int) -> Ints:
     return np.unique(points).astype(np.int64)
 
 
-def _decode_grid(model: "IterationModel", points: Ints, columns: Ints) -> Ints:
+def _decode_grid(model: "IterationModel", points: Ints, columns: Ints, max_context: int) -> Ints:
     """Ticks of pure decode at (sequences, context knot), without the host's part a sequence."""
     tok = points.astype(float)[:, None]
-    # A sequence reads at least the token it makes.
-    ctx = np.maximum(columns.astype(float)[None, :], tok)
+    # A sequence reads at least the token it makes, and at most max_context: knots beyond (but for
+    # the one that ends the cell) cannot be met, and must not decide what more sequences take.
+    ctx = np.clip(columns.astype(float)[None, :], tok, 2 * tok * max_context)
     context, longest = {}, {}
     for window in {0, *model.window_layers}:
         context[window] = tok * _seen(ctx / tok, window)
         longest[window] = np.minimum(context[window] / tok, TYPICAL_CONTEXT)
     batch = Batch(tok, tok, tok, context, longest)
-    return _rising(model.batch_seconds(batch) - model.sequence_s * tok)
+    return _rising(model.batch_seconds(batch) - model.sequence_s * tok, axes=(1,))
 
 
 def _prefill_grid(
@@ -179,10 +180,16 @@ def _seen(mean: Floats, window: int) -> Floats:
     return np.asarray(inside + window * ndtr((mu - edge) / SPREAD))
 
 
-def _rising(time: Floats) -> Ints:
-    """Whole ticks, at least one, never falling along either axis."""
+def _rising(time: Floats, axes: tuple[int, ...] = (0, 1)) -> Ints:
+    """Whole ticks, at least one, never falling along the axes.
+
+    Pure decode may fall along the first: of one sum of contexts, few long sequences can take
+    longer than many short ones.
+    """
     grid = ticks(np.maximum(time, 0.0)) + 1
-    return np.asarray(np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1))
+    for axis in axes:
+        grid = np.maximum.accumulate(grid, axis=axis)
+    return np.asarray(grid)
 
 
 def _per_sequence(model: "IterationModel", max_decode: int) -> float:
@@ -240,7 +247,8 @@ def _cells(knots: Ints, grid: Ints, columns: Ints) -> Ints:
 
     In a cell that starts at (T, C) with value g, slopes s = dt/dctx at its first and last token
     and d = their difference per token if that grows (0 if not); b is the largest slope in tok
-    that overshoots neither corner of the next row. So time never falls as tokens are added.
+    that overshoots neither corner of the next row. So time never falls as tokens are added where
+    the grid does not.
     """
     rows, cols = len(knots) - 1, len(columns) - 1
     cells = np.zeros((rows, cols, 4), dtype=np.int64)
@@ -257,8 +265,10 @@ def _cells(knots: Ints, grid: Ints, columns: Ints) -> Ints:
             d = np.maximum(slope[i + 1] - slope[i], 0) // width
             b = np.minimum(rise[:-1], rise[1:] - d * width * span) // width
             # Rounding may leave less than nothing: give up the twist of that cell.
-            d = np.where(b < 0, 0, d)
-            b = np.maximum(np.where(d > 0, b, np.minimum(rise[:-1], rise[1:]) // width), 0)
+            d = np.where((b < 0) & (rise[:-1] >= 0), 0, d)
+            b = np.where(d > 0, b, np.minimum(rise[:-1], rise[1:]) // width)
+        if i == rows - 1:  # the last row goes on beyond the grid, where a fall would pass zero
+            b = np.maximum(b, 0)
         start, first = int(knots[i]), columns[:-1]
         a = grid[i, :-1] - b * start - slope[i] * first + d * start * first
         cells[i] = np.stack((a, b - d * first, slope[i] - d * start, d), axis=-1)

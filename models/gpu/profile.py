@@ -10,7 +10,7 @@ from mltwin.sim.errors import InputError
 
 from .operators import Operators
 
-FORMAT = "mltwin-gpu-profile-1"
+FORMAT = "mltwin-gpu-profile-2"
 _DATA = Path(__file__).parent / "data"
 
 
@@ -73,6 +73,8 @@ class Provenance:
         rows, held_rows: rows fitted to and rows held out.
         method: one sentence.
         median, p95, bias: relative error on the held-out rows, as fractions.
+        sigma: scale of the error that one shape keeps over all its rows, in log time; what
+            :mod:`mltwin.models.gpu.draw` draws from.
         valid: least and greatest value of each size that was measured.
     """
 
@@ -86,15 +88,18 @@ class Provenance:
     median: float
     p95: float
     bias: float
+    sigma: float
     valid: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class GpuProfile:
-    """One GPU type. See the classes of the fields."""
+    """One GPU type under one engine; ``engine`` names the software whose kernels were timed. See
+    the classes of the fields."""
 
     format: str
     name: str
+    engine: str
     facts: Facts
     power: Power
     host: Host
@@ -179,6 +184,11 @@ def _check_positive(profile: GpuProfile, where: str | None) -> None:
         if isinstance(value, dict):
             for key, item in value.items():
                 visit(item, f"{path}.{key}")
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                visit(item, f"{path}[{index}]")
+        elif path.endswith(".trees.offset"):
+            return
         elif isinstance(value, int | float) and not isinstance(value, bool):
             name = path.rsplit(".", 1)[-1]
             divisor = name in ("flops", "bandwidth", "power", "sms") or "bandwidth" in name
@@ -186,10 +196,7 @@ def _check_positive(profile: GpuProfile, where: str | None) -> None:
                 raise InputError(f"field {path[1:]!r} is {value!r}", where=where)
 
     for part in ("facts", "power", "host", "operators"):
-        plain = _plain(getattr(profile, part))
-        for gemm in plain.get("gemm", {}).values():
-            gemm.pop("residual", None)
-        visit(plain, f".{part}")
+        visit(_plain(getattr(profile, part)), f".{part}")
 
 
 def _plain(value: Any) -> Any:

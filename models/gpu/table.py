@@ -86,7 +86,8 @@ class IterationTable:
         )
         if any(np.any(v < 0) for v in (tok, ctx, nseq, work)) or np.any(tok > self.max_tokens):
             raise ValueError(f"tok must be 0..{self.max_tokens}, the others not negative")
-        row, each = self.token_row[tok], np.int64(self.per_sequence)
+        row: npt.NDArray[np.int64] = self.token_row[tok]
+        each: npt.NDArray[np.int64] = np.asarray(self.per_sequence, np.int64)
         if self.prefill_row is not None:
             some = np.broadcast_to(np.asarray(prefill, bool) | (work > 0), tok.shape)
             row = np.where(some, self.prefill_row[tok], row)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from mltwin.calibration import check, profiles, read
@@ -31,9 +32,13 @@ def test_a_refit_gives_the_shipped_profile(name: str, data_dir) -> None:
     old, new = numbers(json.loads(shipped.to_json())), numbers(json.loads(fitted.to_json()))
     assert old.keys() == new.keys()
     for path, value in old.items():
-        # Equal bits with equal library versions; elsewhere a last digit or a thousandth may turn.
-        slack = 2.0 if ".milli." in path else 2e-4
-        assert new[path] == pytest.approx(value, rel=2e-3, abs=slack * (".milli." in path)), path
+        # Equal bits with equal library versions; elsewhere a thousandth may turn, and a tree's
+        # split (errors are stored to 1e-4).
+        assert new[path] == pytest.approx(value, rel=5e-3, abs=5e-4 * ("provenance" in path)), path
+    for dtype, cost in shipped.operators.gemm.items():
+        again = fitted.operators.gemm[dtype]
+        m, n, k = 2.0 ** np.arange(14), 4096.0, 5120.0
+        assert again.seconds(m, n, k) == pytest.approx(cost.seconds(m, n, k), rel=0.02)
 
 
 def test_every_named_file_has_the_stated_hash(data_dir) -> None:
@@ -58,4 +63,4 @@ def test_whole_iterations_against_another_campaign(gpu: str, data_dir) -> None:
 
 def test_an_unknown_profile(data_dir) -> None:
     with pytest.raises(InputError, match="use one of"):
-        profiles.build_profile(data_dir, "b200")
+        profiles.build_profile(data_dir, "b300")

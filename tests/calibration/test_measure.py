@@ -89,7 +89,8 @@ def test_numpy_times_grow_with_the_work() -> None:
     for m in (4, 2048):
         sampler = backend.prepare({"op": "gemm", "dtype": "float32", "m": m, "n": 512, "k": 512})
         assert sampler is not None
-        times.append(time_call(sampler, QUICK)["least"])
+        # The least of several: on a busy machine one call may wait for its threads.
+        times.append(min(time_call(sampler, QUICK)["least"] for _ in range(8)))
     assert times[1] > 2 * times[0]
 
 

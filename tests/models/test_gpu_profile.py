@@ -10,7 +10,7 @@ from mltwin.models.gpu import load_profile, parse_profile, profile_names
 from mltwin.models.gpu.profile import shipped_path
 from mltwin.sim.errors import InputError
 
-NAMES = ["a100-sxm-80gb", "h100-sxm-80gb"]
+NAMES = ["a100-sxm-80gb", "b200", "h100-sxm-80gb", "h200-sxm", "l40s", "rtx-pro-6000"]
 
 
 def test_shipped_names() -> None:
@@ -21,7 +21,7 @@ def test_shipped_names() -> None:
 def test_a_profile_is_its_canonical_text(name: str) -> None:
     text = shipped_path(name).read_text()
     assert load_profile(name).to_json() == text
-    assert len(text) < 50_000
+    assert len(text) < 1_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,14 +32,18 @@ def test_every_operator_has_its_provenance(name: str) -> None:
     expected |= {f"gemm.{dtype}" for dtype in operators.gemm}
     expected |= {f"moe.{dtype}" for dtype in operators.moe}
     expected |= {f"all_reduce.{gpus}" for gpus in operators.all_reduce}
+    expected |= {f"nccl.{op}.{g}" for op, known in operators.collectives.items() for g in known}
     for kind in ("decode", "prefill"):
         for kv, sizes in getattr(operators, kind).items():
             expected |= {f"{kind}.{kv}.{size}" for size in sizes}
-    assert {p.operator for p in profile.provenance} == expected
+    found = {p.operator for p in profile.provenance}
+    # Where no element-wise kernel was measured, its bandwidth is an assumed share.
+    assert found == expected or found == expected - {"elementwise"}
     for entry in profile.provenance:
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
         assert entry.rows > 0
         assert 0 < entry.median < entry.p95
+        assert 0 < entry.sigma < 0.5
         assert entry.valid
         assert all(low <= high for low, high in entry.valid.values())
 
@@ -49,11 +53,18 @@ def test_fitted_rates_stay_below_the_data_sheet(name: str) -> None:
     profile = load_profile(name)
     facts, operators = profile.facts, profile.operators
     for dtype, gemm in operators.gemm.items():
-        peak = facts.peak_flops["bfloat16"] * (1 if dtype == "bfloat16" else 2)
-        assert 0.4 * peak < gemm.flops <= 1.0001 * peak
+        times = {"bfloat16": 1, "nvfp4": 4}.get(dtype, 2)
+        peak = facts.peak_flops["bfloat16"] * times
+        assert 0.3 * peak < gemm.flops <= 1.0001 * peak
         assert gemm.bandwidth <= 1.0001 * facts.hbm_bandwidth
-        assert gemm.residual is not None
-        assert np.abs(gemm.residual.milli).max() < 2500
+        assert gemm.trees is not None
+        # What physics leaves over is within a factor of twelve at worst, 1.5 at the median (block
+        # scaling, half of whose time on small shapes is launches: 2.5).
+        typical = 2.5 if dtype == "fp8_block" else 1.5
+        n, k = np.meshgrid([512, 1024, 4096, 7168, 16384], [512, 2048, 5120, 8192])
+        factor = gemm.seconds(256, n, k) / gemm.physical(256, n, k)
+        assert factor.min() > 1 / 12 and factor.max() < 12
+        assert 1 / typical < np.median(factor) < typical
     for sizes in operators.decode.values():
         assert all(cost.bandwidth <= facts.hbm_bandwidth for cost in sizes.values())
     for sizes in operators.prefill.values():
@@ -96,6 +107,10 @@ def _other_format(data: dict) -> None:
     data["format"] = "other"
 
 
+def _negative_time(data: dict) -> None:
+    data["operators"]["all_reduce"]["2"]["times"][0] = -1e-6
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -105,6 +120,7 @@ def _other_format(data: dict) -> None:
         (_negative_overhead, "host.iteration_s"),
         (_extra_field, "unknown field 'colour'"),
         (_other_format, "not a GPU profile"),
+        (_negative_time, r"operators.all_reduce.2.times\[0\]"),
     ],
 )
 def test_a_wrong_profile_names_the_field(spoil, message: str) -> None:

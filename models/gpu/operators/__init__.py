@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 from .arrays import Array, Number
 from .attention import DecodeCost, MixedCost, PrefillCost
-from .collectives import AllReduceCost
+from .collectives import CollectiveCost
 from .elementwise import ElementwiseCost
 from .gemm import SPLITS, TILES, GemmCost
 from .moe import MoeCost
-from .residual import Residual
+from .trees import Trees
 
 __all__ = [
     "SPLITS",
     "TILES",
-    "AllReduceCost",
     "Array",
+    "CollectiveCost",
     "DecodeCost",
     "ElementwiseCost",
     "GemmCost",
@@ -28,7 +28,7 @@ __all__ = [
     "Number",
     "Operators",
     "PrefillCost",
-    "Residual",
+    "Trees",
 ]
 
 
@@ -37,13 +37,15 @@ class Operators:
     """All fitted operators of one GPU type.
 
     ``gemm`` and ``moe`` by number format; ``decode`` and ``prefill`` by the format of the KV
-    cache, then by head size; ``all_reduce`` by the number of GPUs.
+    cache, then by head size; ``all_reduce`` (the engine's own) by the number of GPUs, and
+    ``collectives`` (NCCL's) by name, then GPUs.
     """
 
     gemm: dict[str, GemmCost]
     decode: dict[str, dict[int, DecodeCost]]
     prefill: dict[str, dict[int, PrefillCost]]
-    all_reduce: dict[int, AllReduceCost]
+    all_reduce: dict[int, CollectiveCost]
     elementwise: ElementwiseCost
     moe: dict[str, MoeCost] = field(default_factory=dict)
     mixed: MixedCost | None = None
+    collectives: dict[str, dict[int, CollectiveCost]] = field(default_factory=dict)

@@ -1,15 +1,18 @@
 """Matrix multiplications."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .arrays import Array, Number
-from .residual import Residual
+from .smooth import ROWS, Correction, along
+from .trees import Trees
 
 # Output tiles that the libraries choose among (CUTLASS and cuBLAS offer about these).
 TILES = ((64, 64), (64, 128), (64, 256), (128, 64), (128, 128), (128, 256), (256, 64), (256, 128))
 SPLITS = (1, 2, 4, 8)
+INPUT_TILES = ((64, 64), (64, 128), (128, 128), (128, 256), (64, 256))
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class GemmCost:
 
         t = overhead + (compute^p + memory^p)^(1/p),  memory = bytes / ``bandwidth``,
 
-    times the residual. Wave quantisation as in NVIDIA, "Matrix Multiplication Background User's
+    times exp of ``trees`` at the sizes, clipped to the measured range. Wave quantisation as in
+    NVIDIA, "Matrix Multiplication Background User's
     Guide", section 4.2; the p-norm rounds the corner of the roofline (Williams et al., CACM 2009).
     """
 
@@ -37,7 +41,9 @@ class GemmCost:
     split_cost: float
     weight_bytes: float = 2.0
     activation_bytes: float = 2.0
-    residual: Residual | None = None
+    trees: Trees | None = None
+    least: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    most: tuple[float, float, float] = (1e9, 1e9, 1e9)
 
     def physical(self, m: Number, n: Number, k: Number, weight_bytes: float | None = None) -> Array:
         """Seconds without the residual."""
@@ -63,8 +69,40 @@ class GemmCost:
         return self.overhead_s + top * (1 + ratio**self.power) ** (1 / self.power)
 
     def seconds(self, m: Number, n: Number, k: Number, weight_bytes: float | None = None) -> Array:
-        """Seconds of one multiplication; ``weight_bytes`` for weights stored narrower."""
+        """Seconds of one multiplication; ``weight_bytes`` for weights stored narrower.
+
+        Of one (n, k), given as numbers, the times never fall as m grows
+        (:mod:`mltwin.models.gpu.operators.smooth`); of arrays they are those of the trees.
+        """
         time = self.physical(m, n, k, weight_bytes)
-        if self.residual is None:
+        if self.trees is None:
             return time
-        return time * self.residual.factor(m, n, k).reshape(np.shape(time))
+        if np.ndim(n) == 0 and np.ndim(k) == 0:
+            return time * _correction(self, float(n), float(k)).along(m)
+        return time * np.exp(self.trees.predict(self.inputs(m, n, k))).reshape(np.shape(time))
+
+    def inputs(self, m: Number, n: Number, k: Number) -> Array:
+        """What the trees look at, (points, 27): sizes and products, physical time, waves of five
+        tiles, and how far the sizes are from whole tiles."""
+        sizes = np.broadcast_arrays(*(np.asarray(v, float) for v in (m, n, k)))
+        rows, width, inner = (
+            np.clip(v.ravel(), low, high)
+            for v, low, high in zip(sizes, self.least, self.most, strict=True)
+        )
+        areas = (rows * width, width * inner, rows * inner, rows * width * inner)
+        columns: list[Array] = [np.log2(v) for v in (rows, width, inner, *areas)]
+        columns.append(np.log(self.physical(rows, width, inner)))
+        for high, wide in INPUT_TILES:
+            waves = np.ceil(rows / high) * np.ceil(width / wide) / self.sms
+            columns += [np.ceil(waves) / waves, np.log2(waves)]
+        columns += [(v / unit) % 1 for unit in (64, 128, 256) for v in (width, inner, rows)]
+        return np.column_stack(columns)
+
+
+@lru_cache(maxsize=4096)
+def _correction(cost: GemmCost, n: float, k: float) -> Correction:
+    """What the trees say of one (n, k), on a grid of m."""
+    assert cost.trees is not None
+    physical = cost.physical(ROWS, n, k)
+    time = physical * np.exp(cost.trees.predict(cost.inputs(ROWS, n, k)))
+    return along(ROWS, time, physical)

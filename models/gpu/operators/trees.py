@@ -1,11 +1,12 @@
 """Boosted regression trees as flat arrays: a learned correction that needs no library to read.
 
-The arrays are stored as base64 text of little-endian numbers, so that a profile stays small and
-parses fast. A tree's nodes stand one after another, the root first; the children of a node are
-neighbours.
+The arrays are stored as base64 text of zlib-packed little-endian numbers, so that a profile stays
+small and parses fast. A tree's nodes stand one after another, the root first; the children of a
+node are neighbours.
 """
 
 import base64
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from .arrays import Array
 
 LEAF = 255
 SCALE = 10_000.0
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Trees:
         kinds = ("<i4", "u1", "<f4", "<i4", "<i2")
         texts = (self.roots, self.feature, self.threshold, self.left, self.value)
         return tuple(
-            np.frombuffer(base64.b64decode(text), dtype=kind)
+            np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind)
             for text, kind in zip(texts, kinds, strict=True)
         )
 
@@ -59,19 +61,21 @@ class Trees:
         x = np.ascontiguousarray(inputs, np.float32)
         if x.shape[1] != self.features:
             raise ValueError(f"{x.shape[1]} inputs, trained on {self.features}")
-        points = np.arange(len(x))
-        total = np.full(len(x), self.offset)
-        for root in roots.tolist():
-            node = np.full(len(x), root)
-            looked = feature[node]
-            inner = looked != LEAF
-            while inner.any():
-                right = x[points, np.where(inner, looked, 0)] > threshold[node]
-                node = np.where(inner, left[node] + right, node)
-                looked = feature[node]
-                inner = looked != LEAF
-            total += value[node] / SCALE
-        return total
+        total = np.empty(len(x))
+        for start in range(0, len(x), BLOCK):
+            block = x[start : start + BLOCK]
+            # All trees of all points go down one level at a time.
+            node = np.tile(roots, len(block))
+            owner = np.repeat(np.arange(len(block)), len(roots))
+            going = np.flatnonzero(feature[node] != LEAF)
+            while len(going):
+                here = node[going]
+                right = block[owner[going], feature[here]] > threshold[here]
+                node[going] = left[here] + right
+                going = going[feature[node[going]] != LEAF]
+            leaves = value[node].reshape(len(block), len(roots))
+            total[start : start + BLOCK] = leaves.sum(axis=1, dtype=np.int64)
+        return self.offset + total / SCALE
 
 
 def encode(
@@ -86,7 +90,8 @@ def encode(
     """Trees from arrays; values are rounded to 1e-4 and clipped to what int16 holds."""
 
     def text(values: npt.ArrayLike, kind: str) -> str:
-        return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
+        packed = zlib.compress(np.ascontiguousarray(values, dtype=kind).tobytes(), 9)
+        return base64.b64encode(packed).decode("ascii")
 
     rounded = np.clip(np.rint(np.asarray(value, float) * SCALE), -32768, 32767)
     return Trees(
