@@ -239,14 +239,20 @@ class _Builder:
         )
 
     def _experts(self) -> TableMoe:
-        """The engine's expert times, or another engine's where its own were measured with a
-        kernel that it would not keep: at the median over ``SLOWER`` times as slow."""
+        """The engine's expert times in the best of the formats that anyone measured.
+
+        Another engine's where its own were measured with a kernel that it would not keep: at the
+        median over ``SLOWER`` times as slow.
+        """
         framework = self.deployment.moe_framework
         found: dict[str, pd.DataFrame] = {}
-        for name in (framework, *(e for e in ENGINES if e != framework)):
-            rows = self._expert_rows(name)
-            if rows is not None:
-                found[name] = rows
+        for stored in self.deployment.moe_formats:
+            for name in (framework, *(e for e in ENGINES if e != framework)):
+                rows = self._expert_rows(name, stored)
+                if rows is not None:
+                    found[name] = rows
+            if found:
+                break
         if not found:
             raise InputError(
                 f"no experts of {self.model.expert_dtype} were measured on {self.tables.system}"
@@ -260,8 +266,8 @@ class _Builder:
             self.answers.add("experts", SCALED, f"experts: {chosen}'s table for {self.engine}")
         return self._moe_table(found[chosen])
 
-    def _expert_rows(self, name: str) -> pd.DataFrame | None:
-        """Rows of the model's experts in the first of the formats that has any."""
+    def _expert_rows(self, name: str, stored: str) -> pd.DataFrame | None:
+        """Rows of the model's experts in a format; None if there are none."""
         frame = self._read("moe", "moe", name, self.version if name == self.engine else None)
         moe = self.model.moe
         assert moe is not None
@@ -273,11 +279,8 @@ class _Builder:
             & (frame["num_experts"] == moe.experts)
             & ~frame["kernel_source"].str.contains("nongated")
         ]
-        for stored in self.deployment.moe_formats:
-            same = rows[rows["moe_dtype"] == stored]
-            if len(same):
-                return same
-        return None
+        same = rows[rows["moe_dtype"] == stored]
+        return same if len(same) else None
 
     def _moe_table(self, rows: pd.DataFrame) -> TableMoe:
         names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]

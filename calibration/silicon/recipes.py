@@ -10,6 +10,9 @@ from dataclasses import dataclass
 # kernels in a dense layer, two to three dozen in a layer of experts, some 10-20 us each.
 LAUNCH_DENSE_S = 3e-4
 LAUNCH_EXPERTS_S = 5e-4
+# With piecewise graphs each layer's attention is called from the host between two graphs: some
+# 100 us of Python, and two launches.
+LAUNCH_PIECEWISE_S = 1.5e-4
 # TensorRT-LLM's attention-data parallelism holds prompts until all ranks have one, so long at most.
 BALANCE_ITERATIONS = 60
 
@@ -72,13 +75,16 @@ def recipe(
     hopper = system.startswith("h")
     launch = LAUNCH_DENSE_S if model.startswith(("llama", "mistral")) else LAUNCH_EXPERTS_S
     if engine == "vllm":
-        return _vllm(model, hopper, launch, concurrency)
+        return _vllm(model, system, precision, launch, concurrency)
     if engine == "sglang":
         return _sglang(model, hopper, precision, launch, tp, concurrency)
     return _trtllm(model, launch, prompt, output, tp, dp, concurrency)
 
 
-def _vllm(model: str, hopper: bool, launch: float, concurrency: int) -> Recipe:
+def _vllm(model: str, system: str, precision: str, launch: float, concurrency: int) -> Recipe:
+    hopper = system.startswith("h")
+    if model.startswith("minimax"):
+        return _vllm_minimax(system, precision, launch, concurrency)
     known = model.startswith(("llama-3.1-70b", "gpt-oss"))
     return Recipe(
         max_batch=(concurrency if hopper else 512) if known else 1024,
@@ -86,7 +92,21 @@ def _vllm(model: str, hopper: bool, launch: float, concurrency: int) -> Recipe:
         # The Blackwell recipe of Llama captures graphs for decode only.
         graphs="decode" if model.startswith("llama-3.1-70b") and not hopper else "full",
         launch_s_per_layer=launch,
-        memory=0.95 if model.startswith(("minimax", "kimi")) else 0.9,
+        memory=0.95 if model.startswith("kimi") else 0.9,
+    )
+
+
+def _vllm_minimax(system: str, precision: str, launch: float, concurrency: int) -> Recipe:
+    """Piecewise graphs on Hopper; on Blackwell full ones, and for NVFP4 as many sequences as the
+    client has slots."""
+    hopper = system.startswith("h")
+    running = {"h100_sxm": 256, "h200_sxm": 512}.get(system, 1024)
+    return Recipe(
+        max_batch=concurrency if precision == "fp4" else running,
+        admit_whole_prompt=True,
+        graphs="none" if hopper else "full",
+        launch_s_per_layer=LAUNCH_PIECEWISE_S if hopper else launch,
+        memory=0.9 if system == "h100_sxm" or precision == "fp4" else 0.95,
     )
 
 
@@ -95,9 +115,12 @@ def _sglang(
 ) -> Recipe:
     """Prefill first, launched kernel by kernel; on Blackwell the scheduler polls for new requests
     once in 10 or 30 iterations (``--scheduler-recv-interval``)."""
-    polls = 0 if hopper or model.startswith("glm") else 30 if concurrency >= 16 and tp >= 8 else 10
+    often = concurrency < 16 or (tp < 8 and not model.startswith("qwen3.5"))
+    polls = 0 if hopper or model.startswith("glm") else 10 if often else 30
     budget = 16384 if precision == "fp4" else 32768
     running = {True: 512, False: 256 if precision == "fp4" else 128}[hopper]
+    if model.startswith("glm"):
+        running = concurrency
     return Recipe(
         mixed=False,
         chunked=False,
@@ -107,7 +130,7 @@ def _sglang(
         wait_iterations=polls,
         graphs="decode",
         launch_s_per_layer=launch,
-        memory=0.85,
+        memory=0.82 if model.startswith("qwen3.5") else 0.85,
     )
 
 

@@ -102,6 +102,10 @@ def resolve(engine: str, system: str, model: str, precision: str) -> Deployment:
     blackwell = system in BLACKWELL
     notes: list[str] = []
     weights, experts, kv = _formats(shipped, label, blackwell, notes)
+    if engine == "sglang" and not blackwell and kv == "fp8":
+        # Recipes name an fp8 cache for Blackwell only; elsewhere the engine's default counts.
+        kv = "bfloat16"
+        notes.append("SGLang keeps its KV cache in bfloat16 on Hopper")
     stored = replace(plain, weight_dtype=weights, expert_dtype=experts)
     moe_framework, moe_formats = _expert_tables(engine, shipped, experts, blackwell, notes)
     gemm_framework = engine

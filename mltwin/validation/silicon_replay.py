@@ -12,6 +12,7 @@ from mltwin.calibration.silicon.resolver import known_model
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.serving.hooks import ROLES
 from mltwin.models.serving.tables import DONE, RESERVES, EngineKind, IterationCells, ServingInput
+from mltwin.policies.registry import resolve
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng import LENGTHS
 from mltwin.sim.rng_arrays import uniforms
@@ -31,12 +32,14 @@ HANDOVER_S = 2e-3
 class Prediction:
     """Means of a replayed run.
 
-    ``confidence`` and ``notes`` say how exact the tables were for it.
+    ``confidence`` and ``notes`` say how exact the tables were for it, ``knee`` at which concurrency
+    the deployment saturates.
     """
 
     ttft_s: float
     tpot_s: float
     confidence: float
+    knee: float
     notes: tuple[str, ...] = field(default=())
 
 
@@ -65,7 +68,7 @@ def replay(run: Run, seed: int = 0, scale: float = 1.0, **changes: Any) -> Predi
     given = _input(run, ranks, prompts, outputs, float(front.mean()))
     from mltwin.models.serving.simulate import simulate
 
-    outcome = simulate(given)
+    outcome = simulate(given, _balanced())
     done = np.asarray(outcome.requests["state"]) == DONE
     if not done.any():
         raise InputError("no request fits the KV cache", mend="the deployment is not as labelled")
@@ -77,6 +80,7 @@ def replay(run: Run, seed: int = 0, scale: float = 1.0, **changes: Any) -> Predi
         ttft_s=float(np.mean((first - arrival) * 1e-12 + front[done])),
         tpot_s=float(np.mean(((finish - first) * 1e-12)[gaps > 0] / gaps[gaps > 0])),
         confidence=confidence,
+        knee=knee(kind.cells, run) * ranks[-1][1],
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -174,6 +178,33 @@ def _kind(
     return kind, times.profile, flags
 
 
+def knee(cells: IterationCells, run: Run) -> float:
+    """Concurrency of one rank at which it saturates.
+
+    Operational analysis of closed systems (Denning and Buzen, Computing Surveys 10 (3), 1978):
+    N* = D / D_max, a request's whole demand alone over what each further one adds. Alone a request
+    takes ``output`` iterations of its own; another one adds its share of a full batch's.
+    """
+    context = run.prompt + run.output // 2
+    batch = max(2, min(128, len(cells.token_row) - 1))
+    alone = cells.evaluate(1, context, 1, 0)
+    more = (cells.evaluate(batch, batch * context, batch, 0) - alone) / (batch - 1)
+    prefill = 0.0
+    if not run.disaggregated:
+        tokens = min(run.prompt, len(cells.token_row) - 1)
+        work = tokens * (tokens + 1) // 2
+        prefill = max(0.0, run.prompt / tokens * cells.evaluate(tokens, 0, 1, work) - alone)
+    demand = prefill + run.output * alone
+    return demand / max(prefill + run.output * more, 1e-9 * demand)
+
+
+@functools.cache
+def _balanced() -> dict[str, Any]:
+    """Ranks and workers get equal shares of the requests, as every recipe's router gives them."""
+    names = {"route": "least_requests_in_turn", "place_decode": "least_requests_decode"}
+    return {hook: resolve(name, hook)[0].compiled() for hook, name in names.items()}
+
+
 class _Key:
     """Equal to itself only: what cannot be hashed, as a key of a cache."""
 
@@ -232,6 +263,7 @@ def _input(
         block_tokens=BLOCK_TOKENS,
         concurrency=run.concurrency,
         think=int(ticks(front_s)),
+        memory={"route": 1},
     )
 
 
