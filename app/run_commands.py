@@ -19,6 +19,14 @@ Goodput = Annotated[
     typer.Option(metavar="LIMIT", help="SLO limits in ms: ttft:500 tpot:50 e2el:5000."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; default: all cores.")]
+ErrorBars = Annotated[
+    int | None,
+    typer.Option(
+        "--error-bars",
+        metavar="N",
+        help="Intervals from N more runs under draws of the fitted parameters.",
+    ),
+]
 ProgressJson = Annotated[
     bool, typer.Option("--progress-json", help="Progress as JSON lines on standard error.")
 ]
@@ -43,6 +51,7 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Check conservation at every event (slow).")
     ] = False,
+    error_bars: ErrorBars = None,
     trace: Annotated[
         str | None, typer.Option(help="Main job: this trace instead of the default.")
     ] = None,
@@ -57,6 +66,7 @@ def run(
     """
     given = {"--set": set_, "--seed": seed, "--goodput": goodput, "--plot": plot}
     given |= {"--timeline": timeline, "--export-trace": export_trace, "--check": check}
+    given |= {"--error-bars": error_bars is not None}
     if scenario is None:
         _refuse([name for name, value in given.items() if value], "needs a scenario file")
         _main_job(trace, requests, workers, out or Path("results"), progress_json)
@@ -65,7 +75,11 @@ def run(
         [n for n, v in {"--trace": trace, "--requests": requests}.items() if v],
         "belongs to the main job; use --set workload.trace=... with a scenario",
     )
-    result = _run_one(scenario, set_, seed, goodput, check, progress_json)
+    loaded = _loaded(scenario, set_, goodput)
+    options: dict[str, Any] = {"check": True} if check else {}
+    if error_bars is not None:
+        options |= {"error_bars": _draws(error_bars), "workers": workers}
+    result = _run_one(loaded, seed, progress_json, options)
     if out is not None:
         tell(f"kept in {result.save(out)}")
     if plot is not None:
@@ -89,6 +103,7 @@ def compare(
     metrics: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the results in this folder.")] = None,
     goodput: Goodput = None,
+    error_bars: ErrorBars = None,
     format: Annotated[str, typer.Option(help="table, json or markdown.")] = "table",
     plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
     workers: Workers = None,
@@ -98,6 +113,7 @@ def compare(
     import mltwin
 
     _choice("--format", format, ("table", "json", "markdown"))
+    draws = None if error_bars is None else _draws(error_bars)
     todo: list[Any] = [item if item.is_dir() else _loaded(item, set_, goodput) for item in items]
     if vary is not None:
         todo = [variant for item in todo for variant in _varied(item, vary)]
@@ -109,6 +125,7 @@ def compare(
             workers=workers,
             store=out,
             progress=lambda done, n: update(done / n, f"{done} of {n} runs"),
+            error_bars=draws,
         )
     chosen = metrics.split(",") if metrics else None
     if plot is not None:
@@ -131,18 +148,22 @@ def say_if_cold() -> None:
         tell("compiling the kernel (once, about 30 s) ...")
 
 
+def _draws(given: int) -> int:
+    """The number of draws asked for, checked before anything is run."""
+    from mltwin import InputError
+    from mltwin.uncertainty import check_draws
+
+    try:
+        return check_draws(given)
+    except InputError as error:
+        raise InputError(error.message, where="--error-bars", mend=error.mend) from None
+
+
 def _run_one(
-    path: Path,
-    set_: list[str] | None,
-    seed: int | None,
-    goodput: list[str] | None,
-    check: bool,
-    progress_json: bool,
+    loaded: "Scenario", seed: int | None, progress_json: bool, options: dict[str, Any]
 ) -> "Result":
-    loaded = _loaded(path, set_, goodput)
     say_if_cold()
     with progress_bar(loaded.label, as_json=progress_json) as update:
-        options: dict[str, Any] = {"check": True} if check else {}
         return loaded.run(
             seed, progress=lambda share, now: update(share, f"{now:,.0f} s"), **options
         )

@@ -13,6 +13,13 @@ from .metrics import direction
 from .result import Result
 from .scenario import Scenario
 from .text import Table, show
+from .uncertainty import (
+    add_error_bars,
+    check_draws,
+    interval_text,
+    mean_interval,
+    paired_difference,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +44,7 @@ def compare(
     workers: int | None = None,
     store: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    error_bars: int | None = None,
     **options: Any,
 ) -> "Comparison":
     """Run scenarios on the same seeds and set them side by side; the first is the base.
@@ -47,6 +55,8 @@ def compare(
         workers: threads, by default one for each core.
         store: a folder in which each result is kept as soon as it is there.
         progress: called with (runs done, runs in all).
+        error_bars: run each this many times more under the same draws of the models' fitted
+            parameters, for intervals on metrics and on differences.
 
     Raises InputError if there is nothing to compare, or the first error of a run.
     """
@@ -68,10 +78,25 @@ def compare(
             result.save(store)
         return result
 
-    outcomes = map_runs(one, jobs, workers=workers, progress=progress)
+    draws = 0 if error_bars is None else check_draws(error_bars)
+    total = len(jobs) * (1 + draws)
+
+    def say(done: int, _: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    outcomes = map_runs(one, jobs, workers=workers, progress=say)
     runs: list[list[Result]] = [[] if isinstance(item, Scenario) else [item] for item in given]
     for (i, _, _), outcome in zip(jobs, outcomes, strict=True):
         runs[i].append(outcome.get())
+    if draws:
+        fresh = [outcome.get() for outcome in outcomes]
+        add_error_bars(
+            fresh, draws, workers=workers, progress=lambda n, _: say(len(jobs) + n, 0), **options
+        )
+        if store is not None:
+            for result in fresh:
+                result.save(store)
     return Comparison(runs)
 
 
@@ -127,10 +152,22 @@ class Comparison:
             return Interval(float(new[0] / old[0] - 1), -np.inf, np.inf, 1)
         return paired_ci(new, old, confidence, relative=True)
 
+    def difference_bars(self, name: str, metric: str) -> tuple[float, float] | None:
+        """Interval of a scenario's relative difference to the first under draws of the models'
+        fitted parameters, both in the same draws; means over the seeds.
+
+        None where error bars or values are missing, the base has a 0, or seeds or draws differ.
+        """
+        new, old = self.runs[name], self.runs[self.names[0]]
+        if [r.seed for r in new] != [r.seed for r in old]:
+            return None
+        return paired_difference(new, old, metric)
+
     def table(self, metrics: Sequence[str] | None = None) -> Table:
         """One row a metric, one column a scenario (means over seeds), differences to the first.
 
-        The best of a row stands out. A difference whose interval holds 0 has a `~`.
+        The best of a row stands out. A difference whose interval holds 0 has a `~`. Runs with error
+        bars show those intervals, `low..high`, differences taken draw by draw.
         Raises InputError for a metric that no run has.
         """
         shown = self._chosen(metrics) or self.headline()
@@ -138,22 +175,42 @@ class Comparison:
         rows, best = [], set()
         for i, metric in enumerate(shown):
             means = [self._mean(name, metric) for name in self.names]
-            row: list[Any] = [metric, *means]
+            row: list[Any] = [metric]
+            row += [self._cell(n, metric, v) for n, v in zip(self.names, means, strict=True)]
             row += [self._difference_text(name, metric) for name in others]
             rows.append(row)
             if (winner := _best(means, direction(metric))) is not None:
                 best.add((i, 1 + winner))
         count = max(len(group) for group in self.runs.values())
-        caption = f"means of {count} seeds; ~ differs from {self.names[0]} by chance (95 %)"
         columns = ["metric", *self.names, *(f"{name} vs first" for name in others)]
-        return Table(columns, rows, caption=caption if count > 1 else "", best=best)
+        return Table(columns, rows, caption=self._caption(count), best=best)
+
+    def _caption(self, seeds: int) -> str:
+        bars = next((r.error_bars for group in self.runs.values() for r in group), None)
+        means = f"means of {seeds} seeds; " if seeds > 1 else ""
+        if bars is not None:
+            return f"{means}{bars.caption}; ~ may differ from {self.names[0]} either way"
+        return f"{means}~ differs from {self.names[0]} by chance (95 %)" if means else ""
+
+    def _cell(self, name: str, metric: str, mean: float | None) -> float | str | None:
+        """A scenario's mean of a metric, with its error bar if it has one."""
+        bounds = None if mean is None else mean_interval(self.runs[name], metric)
+        if bounds is None or bounds[0] == bounds[1]:
+            return mean
+        return f"{show(mean)} ({interval_text(bounds)})"
 
     def data(self) -> dict[str, Any]:
         """Metrics of each run as plain data: name to a list of seed, digest, metrics."""
-        return {
-            name: [{"seed": r.seed, "digest": r.digest, "metrics": r.metrics} for r in group]
-            for name, group in self.runs.items()
-        }
+        found = self.runs.items()
+        return {name: [self._run_data(name, run) for run in group] for name, group in found}
+
+    def _run_data(self, name: str, run: Result) -> dict[str, Any]:
+        data: dict[str, Any] = {"seed": run.seed, "digest": run.digest, "metrics": run.metrics}
+        if run.error_bars is None:
+            return data
+        found = {metric: self.difference_bars(name, metric) for metric in run.metrics}
+        against = {metric: list(bounds) for metric, bounds in found.items() if bounds is not None}
+        return data | {"error_bars": run.error_bars.data() | {"vs_first": against}}
 
     def plot(
         self, path: str | Path | None = None, metrics: Sequence[str] | None = None
@@ -179,6 +236,12 @@ class Comparison:
         if found is None:
             return "-"
         text = f"{100 * found.estimate:+.1f} %"
+        bounds = self.difference_bars(name, metric)
+        if bounds == (0.0, 0.0):
+            return text
+        if bounds is not None:
+            low, high = (100 * bound for bound in bounds)
+            return f"{'~' if low <= 0 <= high else ''}{text} ({low:+.1f}..{high:+.1f})"
         if not np.isfinite(found.half_width):
             return text
         by_chance = found.low <= 0 <= found.high

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mltwin.sim.runspec import RunSpec
 
     from .scenario import Scenario
+    from .uncertainty import ErrorBars
 
 Columns = Mapping[str, np.ndarray]
 
@@ -62,15 +63,34 @@ class Result:
         self.trace_sha256 = trace_sha256
         self.scenario: Scenario | None = None
         self.seed = 0
+        self._bars: tuple[Columns, ErrorBars] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The metrics, grouped where the system groups them."""
-        return dict(self.metrics)
+        return self.with_bars(dict(self.metrics))
+
+    @property
+    def error_bars(self) -> "ErrorBars | None":
+        """The metrics under draws of the models' fitted parameters, if the run has any."""
+        from .uncertainty import TABLE, ErrorBars
+
+        columns = self.tables.get(TABLE)
+        if columns is None:
+            return None
+        if self._bars is None or self._bars[0] is not columns:
+            self._bars = columns, ErrorBars.of_columns(columns)
+        return self._bars[1]
+
+    def with_bars(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """A summary with the intervals of its metrics under `error_bars`, if the run has any."""
+        bars = self.error_bars
+        return summary if bars is None else summary | {"error_bars": bars.data()}
 
     def table(self) -> Table:
         """The metrics as a table to print."""
         rows: list[list[Any]] = [[name, value] for name, value in self.metrics.items()]
-        return Table(["metric", "value"], rows, title=self.label)
+        table = Table(["metric", "value"], rows, title=self.label)
+        return table if self.error_bars is None else self.error_bars.beside(table)
 
     def report(self) -> list[Table]:
         """All tables that the command line prints; systems add theirs."""
@@ -107,6 +127,7 @@ class Result:
         tables = {
             table: {name: array_digest(np.asarray(column)) for name, column in columns.items()}
             for table, columns in self.tables.items()
+            if table != "error_bars"  # they say how sure the run is, not what it did
         }
         return content_hash({"tables": tables, "metrics": self.metrics if not tables else {}})
 

@@ -58,12 +58,42 @@ class Scenario(Section):
         """Run once; `options` are the system's own (such as `progress`). Subclasses fill this."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to simulate")
 
-    def run(self, seed: int | None = None, **options: Any) -> "Result":
+    def redraw(self, result: "Result", index: int, **options: Any) -> "Result":
+        """The run of `result` once more under the `index`-th draw of its models' fitted parameters.
+
+        Systems whose models were fitted to measurements fill this; `options` are those of the run.
+        Raises InputError where there is nothing to draw from.
+        """
+        raise InputError(
+            f"a {self.system or type(self).__name__} run has no fitted parameters to draw from",
+            where="error_bars",
+            mend="leave the error bars out",
+        )
+
+    def run(
+        self,
+        seed: int | None = None,
+        *,
+        error_bars: int | None = None,
+        workers: int | None = None,
+        **options: Any,
+    ) -> "Result":
         """Simulate with this seed (default: the scenario's own).
+
+        Args:
+            seed: of all random draws.
+            error_bars: run this many times more under draws of the fitted parameters, for
+                intervals on all metrics (`result.error_bars`, `mltwin.uncertainty`).
+            workers: threads for those draws, by default one for each core.
+            options: the system's own.
 
         Raises InputError for whatever in the scenario turns out to be wrong.
         """
         chosen = self.seed if seed is None else int(seed)
+        if error_bars is not None:
+            from .uncertainty import run_with_error_bars
+
+            return run_with_error_bars(self, chosen, error_bars, workers=workers, **options)
         result = self.simulate(chosen, **options)
         result.scenario, result.seed = self, chosen
         return result

@@ -308,6 +308,29 @@ class ServingScenario(Scenario):
             progress=progress,
         )
 
+    def redraw(
+        self,
+        result: Result,
+        index: int,
+        *,
+        until_s: float | None = None,
+        reference: bool = False,
+        **others: Any,
+    ) -> Result:
+        """The run once more on GPUs drawn from the error of their profiles: same requests, same
+        seed. Of the options of `simulate` only those that change metrics count.
+
+        Raises InputError where a pool's profile states no error.
+        """
+        from .serving_result import ServingResult
+        from .serving_run import run_serving
+
+        del others
+        assert isinstance(result, ServingResult)
+        return run_serving(
+            self, result.seed, until_s=until_s, reference=reference, trace=result.trace, draw=index
+        )
+
 
 def _check_pools(scenario: ServingScenario) -> None:
     pools = scenario.cluster

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mltwin.models.gpu.draw import draw as draw_profile
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.gpu.profile import GpuProfile, load_profile, shipped_path
 from mltwin.models.llm.config import load_model
@@ -55,8 +56,13 @@ class Cluster:
     notes: list[str]
 
 
-def make_cluster(scenario: ServingScenario, block_tokens: int, longest: int) -> Cluster:
+def make_cluster(
+    scenario: ServingScenario, block_tokens: int, longest: int, draw: int | None = None
+) -> Cluster:
     """Lower the pools; `longest` is the most tokens that a request has.
+
+    `draw` numbers a draw from the error of the pools' profiles (`mltwin.models.gpu.draw`); None
+    takes the profiles as they are fitted.
 
     Raises InputError: unknown model, GPU or format, a model that does not fit, parallelism that
     does not divide; its place is the scenario's field.
@@ -65,7 +71,7 @@ def make_cluster(scenario: ServingScenario, block_tokens: int, longest: int) -> 
     kinds, facts, notes = [], [], []
     for name, pool in scenario.cluster.items():
         try:
-            kind, fact, said = _kind(scenario, name, pool, model, block_tokens, longest)
+            kind, fact, said = _kind(scenario, name, pool, model, block_tokens, longest, draw)
         except InputError as error:
             raise placed(error, f"cluster.{name}") from None
         kinds.append(kind)
@@ -160,6 +166,7 @@ def _kind(
     model: Model,
     block_tokens: int,
     longest: int,
+    draw: int | None,
 ) -> tuple[EngineKind, dict[str, Any], list[str]]:
     engine = make_engine(
         pool.engine,
@@ -170,6 +177,8 @@ def _kind(
     )
     try:
         profile = _profile(*_profile_file(scenario, pool.gpu))
+        if draw is not None:
+            profile = _drawn(_Same(profile), draw)
     except InputError as error:
         raise placed(error, "gpu") from None
     for field in ("dtype", "kv_dtype"):
@@ -287,7 +296,9 @@ class _Same:
         return id(self.value)
 
 
-# A comparison lowers the same pools again and again; profiles are large and tables take time.
+# A comparison lowers the same pools again and again, with error bars in a hundred draws; profiles
+# are large and tables take time.
+_KEPT = 256
 
 
 @functools.lru_cache(maxsize=16)
@@ -308,12 +319,18 @@ def _profile_file(scenario: ServingScenario, given: str) -> tuple[str, tuple[int
     return source, (info.st_mtime_ns, info.st_size)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_KEPT)
+def _drawn(profile: _Same, index: int) -> Any:
+    """The index-th draw of a profile, the same one for all pools, scenarios and seeds."""
+    return draw_profile(profile.value, index)
+
+
+@functools.lru_cache(maxsize=_KEPT)
 def _times(profile: _Same, model: Model, options: tuple[tuple[str, Any], ...]) -> IterationModel:
     return IterationModel(model, profile.value, **dict(options))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_KEPT)
 def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> Any:
     return times.value.lower(max_tokens, max_context, max_decode=max_decode)
 

@@ -230,8 +230,10 @@ class ServingResult(Result):
     def with_limits(self, limits_ms: Mapping[str, float]) -> "ServingResult":
         """The same run measured against another SLO (`{"ttft": 500, "tpot": 50, "e2e": 5000}`)."""
         facts = {**self.facts, "limits_ms": dict(limits_ms)}
+        # Goodput of the draws was counted against the old limits.
+        kept = {name: table for name, table in self.tables.items() if name != "error_bars"}
         other = ServingResult(
-            self.tables,
+            kept,
             facts,
             trace=self._trace,
             notes=self.notes,
@@ -269,23 +271,26 @@ class ServingResult(Result):
             if stats:
                 nested[f"{name}_ms"] = {s: self.metrics[key] for s, key in stats.items()}
                 taken |= set(stats.values())
-        return nested | {k: v for k, v in self.metrics.items() if k not in taken}
+        return self.with_bars(nested | {k: v for k, v in self.metrics.items() if k not in taken})
 
     def table(self) -> Table:
         """Latencies, one row each; throughput and the rest in the caption."""
-        columns = ["latency", *STATS]
+        columns, bars = ["latency", *STATS], self.error_bars
         rows: list[list[Any]] = []
         for name, title in TITLES.items():
             if f"mean_{name}_ms" in self.metrics:
                 rows.append([title, *(self.metrics.get(f"{s}_{name}_ms") for s in STATS)])
-        return Table(columns, rows, title=self.label)
+                if bars is not None:
+                    rows.append(["", *(bars.text(f"{s}_{name}_ms") for s in STATS)])
+        return Table(columns, rows, title=self.label, caption=bars.caption if bars else "")
 
     def totals_table(self) -> Table:
         """Everything that is no latency, one row each."""
         rows: list[list[Any]] = [
             [k, v, unit(k)] for k, v in self.metrics.items() if not k.endswith("_ms")
         ]
-        return Table(["metric", "value", "unit"], rows)
+        table = Table(["metric", "value", "unit"], rows)
+        return table if self.error_bars is None else self.error_bars.beside(table)
 
     def report(self) -> list[Table]:
         """Latencies and totals; pools and tenants where there are several."""

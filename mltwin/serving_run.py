@@ -54,9 +54,11 @@ def run_serving(
     reference: bool = False,
     until_s: float | None = None,
     progress: Progress | None = None,
+    trace: Trace | None = None,
+    draw: int | None = None,
 ) -> ServingResult:
-    """See `ServingScenario.simulate`."""
-    lowered = lower(scenario, seed)
+    """See `ServingScenario.simulate`; `trace` and `draw` as in `lower`."""
+    lowered = lower(scenario, seed, trace=trace, draw=draw)
     if reference:
         outcome = _run_reference(lowered, check, log)
     else:
@@ -75,8 +77,12 @@ def run_serving(
     return ServingResult.of(outcome, lowered.trace, lowered.facts, lowered.notes)
 
 
-def lower(scenario: ServingScenario, seed: int, *, trace: Trace | None = None) -> Lowered:
+def lower(
+    scenario: ServingScenario, seed: int, *, trace: Trace | None = None, draw: int | None = None
+) -> Lowered:
     """The kernel's input, the policies, and the trace of a scenario (or the one given).
+
+    With a `draw`, on GPUs drawn from the error of their profiles (`make_cluster`).
 
     Raises InputError whose place is the dotted path of the field that is wrong.
     """
@@ -91,7 +97,7 @@ def lower(scenario: ServingScenario, seed: int, *, trace: Trace | None = None) -
         )
     block_tokens, caching, notes = _blocks(scenario, trace)
     longest = int((trace.prompt.astype(np.int64) + trace.output).max())
-    cluster = make_cluster(scenario, block_tokens, longest)
+    cluster = make_cluster(scenario, block_tokens, longest, draw)
     _check_lengths(trace, cluster, block_tokens, notes)
     if scenario.workload.concurrency is not None and np.any(trace.after >= 0):
         notes.append("the closed loop undoes the trace's sessions: requests come in their order")

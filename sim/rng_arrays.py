@@ -34,6 +34,7 @@ TENANTS = 12
 CLIENTS = 13
 POLICY = 14
 RESAMPLING = 15
+FITS = 16
 
 Numbers = int | Sequence[int] | npt.NDArray[Any]
 
