@@ -6,10 +6,11 @@ PY := $(VENV)/bin/python
 BUILT := $(VENV)/.built
 WORKERS ?= 2
 PYTHONS ?= python3.11 python3.12 python3.13
-PYTEST = $(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+# One thread a process: several tests run at a time, and threads that wait for each other spin.
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench warmup venv lock clean
+.PHONY: help run test test-slow lint format bench fidelity validate-local warmup venv lock clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +40,12 @@ format: $(BUILT) ## let ruff mend what it can
 
 bench: $(BUILT) ## measure speed and memory against the bars (wants a quiet machine, 5 minutes)
 	@$(PY) -m benchmarks.serving --out benchmarks/results/serving.json
+
+fidelity: $(BUILT) ## how far the twin is from what MLTWIN_DATA holds, against the bars (10 minutes)
+	@$(PY) -m benchmarks.fidelity --out benchmarks/results/fidelity.json
+
+validate-local: $(BUILT) ## predict a real engine on this machine, then run it (wants it quiet)
+	@$(PY) -m mltwin validate local --out results/validate-local
 
 warmup: $(BUILT) ## compile the kernels into the cache
 	@$(PY) tools/warmup.py

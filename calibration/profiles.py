@@ -20,6 +20,7 @@ from mltwin.models.gpu.operators import (
     DecodeCost,
     ElementwiseCost,
     GemmCost,
+    MixedCost,
     MoeCost,
     Operators,
     PrefillCost,
@@ -36,6 +37,7 @@ from mltwin.models.llm.precision import precision
 from mltwin.sim.errors import InputError
 
 from . import fit, read
+from .ragged import MEASURED, SOFTWARE, mixed_of
 from .sources import H200, SOURCES, Source
 
 ALL = (*SOURCES, H200)
@@ -46,6 +48,9 @@ LEAST_EXPERT_ROWS = 50
 LAUNCH_BOUND_S = 1e-4
 # Share of the data sheet's bandwidth that element-wise kernels reach on the H100.
 ASSUMED_SHARE = 0.7
+POWER_GPU = "a100-80gb"
+# Share of the bandwidth that decoding uses at the batch sizes of serving.
+DECODE_USE = 0.6
 MOE_FORMATS = {
     **{name: name for name in ("bfloat16", "fp8", "fp8_block", "nvfp4")},
     "int4_wo": "int4",
@@ -111,6 +116,7 @@ class Builder:
             elementwise=self.elementwise(gemm["bfloat16"]),
             moe=self.moe(),
             collectives=self.collectives(),
+            mixed=self.mixed(),
         )
         return GpuProfile(
             format=FORMAT,
@@ -284,27 +290,49 @@ class Builder:
             )
         return costs
 
+    def mixed(self) -> MixedCost | None:
+        """Attention calls of prompts and decodes together, where anything is known of them."""
+        found = mixed_of(self.data, self.source)
+        if found is None:
+            return None
+        if found.error is not None and found.file is not None and found.rows is not None:
+            kernels = read.source_folder(self.data, "")
+            file = (str(found.file.relative_to(kernels)), found.file)
+            software = SOFTWARE if self.source.name in MEASURED else None
+            self._record(
+                "mixed", file, found.method, found.error, found.rows, found.sizes, software
+            )
+        return found.cost
+
     def power(self) -> Power:
-        """Average draw by phase: few output tokens are prefill, many are decode."""
+        """Average draw by phase: a law of use fitted to whole runs of the A100, of other GPUs at
+        the same share of their TDP."""
         if not self.source.splitwise_gpu:
             return Power(None, None, None, "not measured")
-        path = read.source_path(self.data, "splitwise/perf_model.csv")
-        rows = read.read_splitwise(path)
-        rows = rows[(rows["gpu"] == self.source.splitwise_gpu) & rows["power"].notna()]
-        if rows.empty:
-            return Power(None, None, None, "not recorded in any measurement we have")
-        share = rows.assign(
-            prefill=rows["prompt_s"] / (rows["prompt_s"] + rows["token_s"] * rows["output_tokens"])
+        file = "splitwise/perf_model.csv"
+        path = read.source_path(self.data, file)
+        facts = next(s.facts for s in SOURCES if s.splitwise_gpu == POWER_GPU)
+        rows = fit.power_rows(
+            read.read_splitwise(path),
+            POWER_GPU,
+            bandwidth=facts.hbm_bandwidth,
+            flops=facts.peak_flops["bfloat16"],
         )
-        decode = share[share["prefill"] < 0.1]["power"].median() * self.facts.tdp_w
-        busy = share[share["prefill"] > 0.5]["power"]
-        prefill = None if busy.empty else round(float(busy.median()) * self.facts.tdp_w, 1)
+        law, error = fit.fit_power(rows, facts.tdp_w)
+        source = f"{file}: W = busy u^g fitted to the A100's runs; prompts at u = 1, decoding at "
+        source += f"u = {DECODE_USE}"
+        if self.source.splitwise_gpu == POWER_GPU:
+            sizes = ("tp", "prompt_tokens", "batch")
+            method = "average draw against use; a fifth of runs held out"
+            self._record("power", (file, path), method, error, rows, sizes, "splitwise")
+        else:
+            law = law.scaled(self.facts.tdp_w)
+            source += "; of this GPU none was recorded: the A100's share of TDP"
         return Power(
-            busy_prefill_w=prefill,
-            busy_decode_w=round(float(decode), 1),
+            busy_prefill_w=round(float(law.watts(0.0, 1.0)), 1),
+            busy_decode_w=round(float(law.watts(DECODE_USE)), 1),
             idle_w=None,
-            source="splitwise/perf_model.csv, average_power x TDP, median of runs that spend over "
-            "half (prefill) or under a tenth (decode) of their time on the prompt",
+            source=source,
         )
 
 

@@ -30,7 +30,7 @@ from mltwin.sim.errors import InputError
 
 from .batch import Batch, make_batch, micro_batch, prefill_pairs
 from .communication import Communication
-from .operators import Array, Number
+from .operators import Array, MixedCost, Number
 from .parallel import Plan
 from .profile import GpuProfile, load_profile
 
@@ -143,7 +143,10 @@ class IterationModel:
         self._prefill = self._by_head_size(operators.prefill[kv], self._prefill_size, "prefill")
         self._mla_decode = getattr(operators, "mla_decode", {}).get(kv) if model.mla else None
         self._mla_prefill = getattr(operators, "mla_prefill", {}).get(kv) if model.mla else None
-        self._mixed = getattr(operators, "mixed", None)
+        self.mixed = getattr(operators, "mixed", None)
+        if getattr(self.mixed, "chain_s", 0.0) and (kv == "fp8" or model.mla):
+            # FlashAttention-2 does neither: other kernels do, and run each half by itself.
+            self.mixed = MixedCost()
         self._linear_attention = getattr(operators, "linear_attention", None)
         self.communication = Communication(
             self.profile, model, self.plan, self.notes, self._exchange_width()
@@ -346,8 +349,8 @@ class IterationModel:
         rows = np.maximum(np.asarray(sequences, float), 1.0)
         head = self._gemms[-1]
         time = self._plain_gemm.seconds(rows, head.n, head.k, self._plain_width)
-        # Sampling widens the logits to float32 and passes over them about four times.
-        sampled = 4 * 4 * rows * self.model.vocab_size
+        # Two passes over the logits in 4 bytes (vLLM's sampler, RTX 4090 and RTX PRO 6000: 1.8).
+        sampled = 2 * 4 * rows * self.model.vocab_size
         time = time + self.profile.operators.elementwise.seconds(4, sampled)
         if self.tp > 1:
             gathered = rows * self.model.vocab_size * 2
@@ -362,8 +365,19 @@ class IterationModel:
                 self._decode_seconds(batch, window),
                 self._prefill_seconds(batch, window),
             )
-            if self._mixed is not None:
-                both = self._mixed.seconds(prefill, decode, batch.prefill, batch.decoding)
+            if self.mixed is not None:
+                both = self.mixed.seconds(
+                    prefill,
+                    decode,
+                    batch.prefill,
+                    batch.decoding,
+                    batch.context[window],
+                    batch.longest[window],
+                    batch.chunk.get(window, 0),
+                    self.model.heads // self.tp,
+                    self._kv_heads(),
+                    self.model.head_dim,
+                )
             else:
                 both = decode + prefill - self._shared_overhead()
             layer = np.where(mixed, both, decode + prefill)
@@ -404,7 +418,9 @@ class IterationModel:
             return self._mla_prefill.seconds(*sums, heads)
         # MLA widens its latent to as many keys and values as queries before a prefill.
         kv_heads = heads if self.model.mla else self._kv_heads()
-        return self._prefill.seconds(*sums, heads, kv_heads, self._prefill_size, window)
+        time = self._prefill.seconds(*sums, heads, kv_heads, self._prefill_size, window)
+        chained = getattr(self.mixed, "prefill", None)
+        return time if chained is None else chained(time, *sums, self.model.head_dim, window)
 
     def _indexer_seconds(self, batch: Batch) -> Array:
         """Sparse attention's indexer: reads one 8-bit key for every token in the context and

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .iteration import IterationModel
 
 TYPICAL_CONTEXT = 1024
+TYPICAL_CHUNK = 512
 FIRST_CONTEXT_KNOT = 2**10
 NARROW_WINDOW = 2048
 SPREAD = 0.5
@@ -160,11 +161,26 @@ def _prefill_grid(
         # Only kernels that do not split a sequence care; a longer one would make few long
         # sequences slower than many short ones, which a table over (tok, ctx) cannot hold.
         longest[window] = np.minimum(seen / np.maximum(decoding, 1.0), TYPICAL_CONTEXT)
+        if _waits_for_longest(model):
+            longest[window] = np.minimum(seen, longest[window] * _longest_share(decoding))
         pairs[window] = prefill * window if 0 < window <= NARROW_WINDOW else fresh
         chunk[window] = np.minimum(prefill, window) if window else prefill
     sequences = decoding + 1
     batch = Batch(tok, sequences, decoding, context, longest, prefill, pairs, chunk)
     return _rising(model.batch_seconds(batch) - each_s * sequences - _per_work(model) * fresh)
+
+
+def _waits_for_longest(model: "IterationModel") -> bool:
+    """Whether a call with prompts leaves the longest decode to one multiprocessor."""
+    return getattr(getattr(model, "mixed", None), "chain_s", 0.0) > 0
+
+
+def _longest_share(number: Floats) -> Floats:
+    """The median of the longest of several log-normal lengths over their mean."""
+    from scipy.special import ndtri
+
+    share = 0.5 ** (1 / np.maximum(number, 1.0))
+    return np.asarray(np.exp(SPREAD * ndtri(share) - SPREAD**2 / 2)).clip(1.0)
 
 
 def _seen(mean: Floats, window: int) -> Floats:
@@ -195,19 +211,24 @@ def _rising(time: Floats, axes: tuple[int, ...] = (0, 1)) -> Ints:
 def _per_sequence(model: "IterationModel", max_decode: int) -> float:
     """Seconds that one more sequence adds at equal tokens and context sum.
 
-    The secant between 16 sequences and ``max_decode`` in a mixed batch; it holds the host's
-    share, the head's rows, the attention's work items and narrow windows.
+    The secant between 16 sequences and ``max_decode``; it holds the host's share, the head's rows,
+    the attention's work items (beside a chunk, where that changes them) and narrow windows.
     """
     low, high = (1.0, 2.0) if max_decode < 32 else (16.0, float(max_decode))
-    ctx = high * TYPICAL_CONTEXT
+    ctx, prefill = high * TYPICAL_CONTEXT, 0
+    if _waits_for_longest(model):
+        # Few contexts: what many lose by not fitting L2 belongs to the context, not to the number.
+        ctx, prefill = low * TYPICAL_CONTEXT, TYPICAL_CHUNK
 
     def time(sequences: float) -> float:
-        context, longest = {}, {}
+        context, longest, pairs, chunk = {}, {}, {}, {}
         for window in {0, *model.window_layers}:
             narrow = 0 < window < TYPICAL_CONTEXT
             context[window] = sequences * window if narrow else ctx
             longest[window] = TYPICAL_CONTEXT
-        batch = Batch(4096.0, sequences, sequences, context, longest)
+            pairs[window] = prefill * (prefill + 1) / 2
+            chunk[window] = prefill
+        batch = Batch(4096.0, sequences, sequences, context, longest, prefill, pairs, chunk)
         return float(model.batch_seconds(batch))
 
     return max(0.0, (time(high) - time(low)) / (high - low))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mltwin.sim.ticks import ticks
 
@@ -45,6 +46,28 @@ def lowering_error(
     Half are pure decode (sequences log-uniform, contexts log-normal around 1000 tokens), half
     hold one to four prefill chunks, every third of them after cached context.
     """
+    errors = lowering_errors(model, table, batches, seed, max_decode, max_context)
+    mixed = np.arange(batches) % 2 == 1
+    p50, p95 = np.quantile(errors, [0.5, 0.95])
+    return LoweringError(
+        batches=batches,
+        p50=float(p50),
+        p95=float(p95),
+        max=float(errors.max()),
+        decode_p95=float(np.quantile(errors[~mixed], 0.95)),
+        mixed_p95=float(np.quantile(errors[mixed], 0.95)),
+    )
+
+
+def lowering_errors(
+    model: "IterationModel",
+    table: IterationTable,
+    batches: int = 400,
+    seed: int = 1,
+    max_decode: int = 256,
+    max_context: int = 8192,
+) -> npt.NDArray[np.float64]:
+    """float64[batches]: absolute relative error of each random batch; the odd ones are mixed."""
     errors = np.empty(batches)
     mixed = np.arange(batches) % 2 == 1
     for index in range(batches):
@@ -57,15 +80,7 @@ def lowering_error(
         )
         exact = ticks(model.seconds(chunks, contexts))
         errors[index] = abs(lowered - exact) / exact
-    p50, p95 = np.quantile(errors, [0.5, 0.95])
-    return LoweringError(
-        batches=batches,
-        p50=float(p50),
-        p95=float(p95),
-        max=float(errors.max()),
-        decode_p95=float(np.quantile(errors[~mixed], 0.95)),
-        mixed_p95=float(np.quantile(errors[mixed], 0.95)),
-    )
+    return errors
 
 
 class _Draw:

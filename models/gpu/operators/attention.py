@@ -11,6 +11,8 @@ from .trees import Trees
 
 LATENCY_BYTES = 2e6
 """Below so many bytes a decode call's time is latency, wherever the bytes come from."""
+_TILE = 64
+"""Query rows of one tile of FlashAttention-2 over paged keys and values."""
 
 
 @dataclass(frozen=True)
@@ -227,20 +229,120 @@ def _prefill_correction(
 
 @dataclass(frozen=True)
 class MixedCost:
-    """One call that holds prefill chunks and decodes: t = (p^power + d^power)^(1/power).
+    """One call that holds prefill chunks and decodes, from the times p and d of the two alone.
 
-    p and d are the times of the two alone. 1 adds them; a large power leaves the longer one. The
-    ragged call overlaps them in part, since the decodes' reads and the chunk's arithmetic use
-    different parts of the GPU.
+    Without ``chain_s`` it is t = (p^power + d^power)^(1/power): 1 adds the two (kernels of their
+    own, as FlashInfer's), a large power leaves the longer one.
+
+    With ``chain_s`` it is a ragged FlashAttention-2 call, which handles a decode as if it were a
+    prompt of one token: no splitting of its keys over the GPU and no packing of the query heads
+    that share a KV head (``flash_api.cpp``, ``mha_varlen_fwd``: both only where every sequence
+    has one query). So d says nothing of it: each decode is one query tile a head that passes its
+    keys one tile after another.
+
+        e = chain_s D H (crowd C + item_tokens B) / sms
+        m = 4 D K C (1 + (G/r - 1) miss) / bandwidth
+        w = (p - overhead) + (e^4 + m^4)^(1/4) + empty_s B H ceil(chunk / 64) / sms
+        t = overhead + (w^power + (chain_s D longest)^power)^(1/power)
+
+    with B decodes, C the sum of their contexts, G = H/K. ``chain_s`` D is the time in which one
+    tile passes one token's keys and values; a multiprocessor gains little from several tiles
+    (``crowd`` is near 1). Heads that share keys and values read them again where those of all
+    sequences (4 D C bytes) exceed L2: r = sms/B of the G heads, at least one, run at the same
+    time. The grid holds as many tiles for each decode as for the longest chunk; all but one are
+    empty and cost ``empty_s``.
+
+    The same holds for a chunk after cached tokens: see :meth:`prefill`.
+
+    Fitted in :mod:`mltwin.calibration.fit.mixed`.
     """
 
     power: float = 1.0
+    chain_s: float = 0.0
+    overhead_s: float = 0.0
+    crowd: float = 1.0
+    item_tokens: float = 0.0
+    empty_s: float = 0.0
+    bandwidth: float = 1.0
+    sms: int = 1
+    l2_bytes: float = 1.0
+
+    def prefill(
+        self,
+        prefill_s: Number,
+        tokens: Number,
+        pairs: Number,
+        chunk: Number,
+        head_dim: Number,
+        window: int = 0,
+    ) -> Array:
+        """Seconds of prefill chunks, cached tokens before them included: not less than
+
+            overhead + chain_s D (pairs / tokens + chunk / 2)
+
+        since the last tile of a chunk passes all keys before it, however few the new tokens are.
+        What is in the brackets is the number of those keys where there is one chunk.
+
+        Args:
+            prefill_s: what a cost says that knows prompts without cached tokens only.
+            tokens, pairs: of all chunks: new tokens, and (query, key) pairs.
+            chunk: tokens of the longest.
+            head_dim: D.
+            window: the layer's sliding window (0: none), which limits the keys.
+        """
+        time, new = np.asarray(prefill_s, float), np.asarray(tokens, float)
+        if not self.chain_s:
+            return time
+        keys = np.asarray(pairs, float) / np.maximum(new, 1.0) + np.asarray(chunk, float) / 2
+        keys = np.minimum(keys, window + _TILE) if window else keys
+        least = self.overhead_s + self.chain_s * np.asarray(head_dim, float) * keys
+        return np.where(new > 0, np.maximum(time, least), time)
 
     def seconds(
-        self, prefill_s: Number, decode_s: Number, tokens: Number = 0, sequences: Number = 0
+        self,
+        prefill_s: Number,
+        decode_s: Number,
+        tokens: Number = 0,
+        sequences: Number = 0,
+        context: Number = 0,
+        longest: Number = 0,
+        chunk: Number = 0,
+        heads: Number = 1,
+        kv_heads: Number = 1,
+        head_dim: Number = 1,
     ) -> Array:
-        """Seconds of both in one call; between the larger of the two and their sum."""
-        p, d = np.asarray(prefill_s, float), np.asarray(decode_s, float)
-        top = np.maximum(p, d)
-        ratio = np.divide(np.minimum(p, d), top, out=np.zeros(np.shape(top + 0.0)), where=top > 0)
-        return top * (1 + ratio**self.power) ** (1 / self.power)
+        """Seconds of both in one call; not less than the prefill alone.
+
+        Args:
+            prefill_s, decode_s: seconds of the prefill chunks and of the decodes alone.
+            tokens: of the chunks.
+            sequences: B.
+            context, longest: tokens that the decodes attend to, summed, and of the longest.
+            chunk: tokens of the longest chunk.
+            heads, kv_heads, head_dim: H and K on this GPU, and D.
+        """
+        prefill, decode = np.asarray(prefill_s, float), np.asarray(decode_s, float)
+        if not self.chain_s:
+            return _norm(prefill, decode, self.power)
+        number, sums = np.asarray(sequences, float), np.asarray(context, float)
+        each = self.chain_s * np.asarray(head_dim, float)
+        tiles = each * heads * (self.crowd * sums + self.item_tokens * number) / self.sms
+        once = 4.0 * np.asarray(head_dim) * sums
+        group = np.asarray(heads, float) / np.asarray(kv_heads, float)
+        together = np.clip(self.sms / np.maximum(number, 1.0), 1.0, group)
+        miss = np.clip(once / self.l2_bytes - 1.0, 0.0, 1.0)
+        read = once * kv_heads * (1.0 + (group / together - 1.0) * miss) / self.bandwidth
+        empty = self.empty_s * number * heads * np.ceil(np.asarray(chunk) / _TILE) / self.sms
+        work = np.maximum(prefill - self.overhead_s, 0.0) + _norm(tiles, read, 4.0) + empty
+        # Less than one decode occurs only between the knots of a table.
+        chain = each * np.asarray(longest, float) * np.minimum(number, 1.0)
+        time = np.minimum(self.overhead_s, prefill) + _norm(work, chain, self.power)
+        return np.where(number > 0, time, prefill)
+
+
+def _norm(first: Array, second: Array, power: float) -> Array:
+    """(x^p + y^p)^(1/p) without overflow."""
+    top = np.maximum(first, second)
+    less = np.minimum(first, second)
+    ratio = np.divide(less, top, out=np.zeros(np.shape(top + 0.0)), where=top > 0)
+    return np.asarray(top * (1 + ratio**power) ** (1 / power))
