@@ -1,5 +1,5 @@
 """The command line: `mltwin run`, `compare`, `traces`, `models`, `gpus`, `policies`, `scenario`,
-`calibrate`, `doctor`, `warmup`.
+`calibrate`, `validate`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -15,6 +15,7 @@ from .calibrate_commands import calibrate
 from .run_commands import compare, run
 from .setup_commands import doctor, scenario, warmup
 from .shelf_commands import gpus, models, policies, traces
+from .validate_commands import validate
 
 app = typer.Typer(
     name="mltwin",
@@ -32,6 +33,7 @@ app.add_typer(gpus, name="gpus")
 app.add_typer(policies, name="policies")
 app.add_typer(scenario, name="scenario")
 app.add_typer(calibrate, name="calibrate")
+app.add_typer(validate, name="validate")
 app.command()(doctor)
 app.command()(warmup)
 

@@ -53,6 +53,11 @@ def tell_error(text: str) -> None:
     err.print(f"[bold red]error:[/] [red]{escape(text)}[/]", soft_wrap=True)
 
 
+def split_words(words: list[str] | None) -> list[str] | None:
+    """The words of an option that may be repeated or hold commas; None where it was not given."""
+    return [part for word in words for part in word.split(",") if part] if words else None
+
+
 def report_progress_json(share: float, text: str) -> None:
     """One JSON line on standard error, for programs that watch."""
     line = json.dumps({"progress": round(share, 4), "text": text})

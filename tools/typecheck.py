@@ -18,7 +18,8 @@ def link_tree() -> Path:
     """Make or mend ``.typing/mltwin/`` and return its parent, the folder to check from."""
     folders = package_dirs()
     face = folders.pop(PACKAGE)
-    links = {TREE / PACKAGE / path.name: path for path in face.iterdir() if path.is_file()}
+    own = [p for p in face.iterdir() if p.is_file() or (p / "__init__.py").is_file()]
+    links = {TREE / PACKAGE / path.name: path for path in own}
     links |= {TREE.joinpath(*name.split(".")): folder for name, folder in folders.items()}
     (TREE / PACKAGE).mkdir(parents=True, exist_ok=True)
     for stale in set((TREE / PACKAGE).iterdir()) - set(links):

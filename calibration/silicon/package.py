@@ -91,16 +91,20 @@ def version_key(version: str) -> tuple[Any, ...]:
 
 
 def nearest_version(known: Iterable[str], wanted: str | None) -> str:
-    """The oldest version not older than ``wanted``, else the newest.
+    """The oldest version not older than ``wanted`` (None: the newest), else the newest.
 
     Kernels change with versions, and measurement campaigns are rare: the next campaign after a
     deployment has most of its kernels.
     """
+    return nearest_versions(known, wanted)[0]
+
+
+def nearest_versions(known: Iterable[str], wanted: str | None) -> list[str]:
+    """All versions, from the one of :func:`nearest_version` on: later ones, then earlier ones."""
     ordered = sorted(known, key=version_key)
-    if wanted is None:
-        return ordered[-1]
-    later = [v for v in ordered if version_key(v) >= version_key(wanted)]
-    return later[0] if later else ordered[-1]
+    least = version_key(ordered[-1] if wanted is None else wanted)
+    later = [v for v in ordered if version_key(v) >= least]
+    return later + [v for v in reversed(ordered) if version_key(v) < least]
 
 
 def _index(folder: Path) -> dict[tuple[str, str, str], dict[str, Path]]:

@@ -20,7 +20,7 @@ from .interpolate import fastest, groups
 from .linear import TableLinearAttention
 from .mla import TableMlaDecode, TableMlaPrefill
 from .moe import TableMoe
-from .package import Tables
+from .package import Tables, nearest_versions
 from .resolver import ENGINES, TABLE_FORMATS, Deployment, resolve
 
 DISTRIBUTION = "power_law_1.01"
@@ -99,7 +99,7 @@ def silicon_profile(
         InputError: no tables, or unknown names.
     """
     tables = Tables(system, folder)
-    deployment = resolve(engine, system, model, precision)
+    deployment = resolve(engine, system, model, precision, version)
     return _Builder(tables, engine, version, deployment).build()
 
 
@@ -258,7 +258,7 @@ class _Builder:
                 f"no experts of {self.model.expert_dtype} were measured on {self.tables.system}"
             )
         chosen = next(iter(found))
-        typical = {name: _typical(rows) for name, rows in found.items()}
+        typical = {name: _typical(rows, self.model.moe) for name, rows in found.items()}
         best = min(typical, key=lambda name: typical[name])
         if typical[chosen] > SLOWER * typical[best]:
             chosen = best
@@ -268,19 +268,26 @@ class _Builder:
 
     def _expert_rows(self, name: str, stored: str) -> pd.DataFrame | None:
         """Rows of the model's experts in a format; None if there are none."""
-        frame = self._read("moe", "moe", name, self.version if name == self.engine else None)
         moe = self.model.moe
         assert moe is not None
-        if frame is None:
-            return None
-        rows = frame[
-            (frame["distribution"] == DISTRIBUTION)
-            & (frame["hidden_size"] == self.model.hidden_size)
-            & (frame["num_experts"] == moe.experts)
-            & ~frame["kernel_source"].str.contains("nongated")
-        ]
-        same = rows[rows["moe_dtype"] == stored]
-        return same if len(same) else None
+        known = self.tables.versions("moe", "moe", name)
+        # vLLM's campaigns before 0.24 called one kernel by name; the newest timed what the engine
+        # picks.
+        wanted = self.version if name == self.engine != "vllm" else None
+        # A campaign need not have measured this model: the next one then.
+        for version in nearest_versions(known, wanted) if known else ():
+            frame = self._read("moe", "moe", name, version)
+            assert frame is not None
+            rows = frame[
+                (frame["distribution"] == DISTRIBUTION)
+                & (frame["hidden_size"] == self.model.hidden_size)
+                & (frame["num_experts"] == moe.experts)
+                & (frame["moe_dtype"] == stored)
+                & ~frame["kernel_source"].str.contains("nongated")
+            ]
+            if len(rows):
+                return rows
+        return None
 
     def _moe_table(self, rows: pd.DataFrame) -> TableMoe:
         names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]
@@ -389,10 +396,13 @@ class _Flagged:
         return self.operator.seconds(size_bytes)
 
 
-def _typical(rows: pd.DataFrame) -> float:
-    """Geometric mean of the times of batches that decode, experts not split over ranks."""
+def _typical(rows: pd.DataFrame, moe: Any) -> float:
+    """Geometric mean of the times of batches that decode, experts not split over ranks; of the
+    model's own experts where they were measured."""
     import numpy as np
 
+    same = (rows["inter_size"] == moe.intermediate_size) & (rows["topk"] == moe.experts_per_token)
+    rows = rows[same] if same.any() else rows
     some = rows[(rows["num_tokens"] <= 256) & (rows["moe_ep_size"] == 1)]
     some = some if len(some) else rows
     fastest = some.groupby(["num_tokens", "moe_tp_size"])["seconds"].min()

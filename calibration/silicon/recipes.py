@@ -4,12 +4,18 @@ The runs come from public recipes, InferenceX's ``benchmarks/*.sh`` (Apache-2.0)
 script; where a script is silent the engine's default counts. Rules go by family, never by run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-# A layer launched kernel by kernel takes about so long on the host, whatever the GPU: a dozen
-# kernels in a dense layer, two to three dozen in a layer of experts, some 10-20 us each.
-LAUNCH_DENSE_S = 3e-4
-LAUNCH_EXPERTS_S = 5e-4
+from .resolver import recent_vllm
+
+# A layer launched kernel by kernel takes the host some 20 us a kernel, whatever the GPU. Kernels of
+# a layer, counted in the engines' sources: four GEMMs with their quantisation, two norms, rotary
+# embedding, cache write, attention, activation, two all-reduces; experts add router, sorting,
+# quantisation and reduction; latent attention four projections, two norms, concatenation and their
+# quantisation, and a shared expert; gated delta nets convolution, gates and the chunked scan.
+LAUNCH_KERNEL_S = 2e-5
+KERNELS_DENSE, KERNELS_EXPERTS, KERNELS_LATENT, KERNELS_DELTA = 15, 25, 45, 40
+LAUNCH_DENSE_S = KERNELS_DENSE * LAUNCH_KERNEL_S
 # With piecewise graphs each layer's attention is called from the host between two graphs: some
 # 100 us of Python, and two launches.
 LAUNCH_PIECEWISE_S = 1.5e-4
@@ -60,6 +66,7 @@ def recipe(
     tp: int,
     dp: int,
     concurrency: int,
+    version: str | None = None,
 ) -> Recipe:
     """The recipe of an engine and a model family.
 
@@ -71,14 +78,33 @@ def recipe(
         prompt, output: longest prompt and output in tokens.
         tp, dp: GPUs of an attention rank, and attention-data-parallel ranks.
         concurrency: of the run; many recipes set the largest batch to it.
+        version: of the engine (None: a recent one).
     """
     hopper = system.startswith("h")
-    launch = LAUNCH_DENSE_S if model.startswith(("llama", "mistral")) else LAUNCH_EXPERTS_S
+    launch = LAUNCH_KERNEL_S * _kernels(model)
     if engine == "vllm":
-        return _vllm(model, system, precision, launch, concurrency)
+        found = _vllm(model, system, precision, launch, concurrency)
+        short = model.startswith(("minimax", "kimi")) and precision != "int4" and not hopper
+        if short and recent_vllm(version):
+            # From April 2026 on: two prompts' tokens an iteration.
+            found = replace(found, max_tokens=2 * prompt, memory=0.9)
+        return found
     if engine == "sglang":
         return _sglang(model, hopper, precision, launch, tp, concurrency)
-    return _trtllm(model, launch, prompt, output, tp, dp, concurrency)
+    found = _trtllm(model, launch, prompt, output, tp, dp, concurrency)
+    blocks = precision in ("fp8", "fp8_block") and not hopper and model.startswith("deepseek")
+    if blocks and prompt <= 1024 and output <= 1024 and concurrency >= 64 and dp == 1:
+        found = replace(found, batch_wait_iterations=40, batch_wait_ratio=0.8)
+    return found
+
+
+def _kernels(model: str) -> int:
+    """Kernels of a layer."""
+    if model.startswith(("llama", "mistral")):
+        return KERNELS_DENSE
+    if model.startswith(("deepseek", "kimi", "glm")):
+        return KERNELS_LATENT
+    return KERNELS_DELTA if model.startswith("qwen3.5") else KERNELS_EXPERTS
 
 
 def _vllm(model: str, system: str, precision: str, launch: float, concurrency: int) -> Recipe:

@@ -2,7 +2,9 @@
 :mod:`mltwin.calibration.silicon.recipes_disagg_table`.
 
 Prompt tokens of an iteration are those of the whole worker here: SGLang divides its
-``chunked-prefill-size`` by the attention-data-parallel ranks.
+``chunked-prefill-size`` by the attention-data-parallel ranks. The low-latency deployments of 2025
+are called attention-data parallel beside parameters that are said to do nothing; FP8 weights
+would not fit so, and the next version has them tensor parallel: so they are here.
 """
 
 from .recipes_disagg_table import KIMI, LONG, PROMPTED, R1, SHORT, Block
@@ -13,20 +15,20 @@ SGLANG: tuple[Block, ...] = (
 32 64 256: 1dep4 6tep8 b512 @runtime
 512: 1dep4 1dep8 b512 @runtime
 512: 1dep4 2dep8 b512 @runtime
-16 512: 1dep4 5tep8 b512 m2
-32 64 256 512: 1dep4 6tep8 b512 m2
-512 1024: 1dep4 1dep8 b512 m2
-512: 1dep4 2dep8 b512 m2"""),
+16 512: 1dep4 5tep8 b512 m2 @cu130
+32 64 256 512: 1dep4 6tep8 b512 m2 @cu130
+512 1024: 1dep4 1dep8 b512 m2 @cu130
+512: 1dep4 2dep8 b512 m2 @cu130"""),
     ("sglang", R1, "b200_sxm", "fp4", *PROMPTED, "2026-01-01", 32768, """
 64 128: 1dep4 1tep8 @runtime
 8: 1dep4 5tep8 @runtime
 4 128: 2dep4 5tep8 @runtime
 4 8 16 64: 1tp4 1tp8 @runtime
 1024 2048: 7dep4 2dep8 @runtime
-64 128: 1dep4 1tep8 m2
-8: 1dep4 5tep8 m2
-4 128: 2dep4 5tep8 m2
-4 8 16 64: 1tp4 1tp8 m2"""),
+64 128: 1dep4 1tep8 m2 @cu130
+8: 1dep4 5tep8 m2 @cu130
+4 128: 2dep4 5tep8 m2 @cu130
+4 8 16 64: 1tp4 1tp8 m2 @cu130"""),
     ("sglang", R1, "b200_sxm", "fp8", *SHORT, "2026-01-01", 32768, """
 4: 1tep8 1tep8 b512
 16 32 64 128 256: 1tep8 3tep8 b512
@@ -64,11 +66,11 @@ SGLANG: tuple[Block, ...] = (
 512: 2dp8 1dep8 m2
 1024: 3dp8 1dep8 m2"""),
     ("sglang", R1, "gb200", "fp4", *SHORT, "2025-09-01", 65536, """
-4 8 32 64: 1dp4 2dp4
+4 8 32 64: 1tp4 2tp4
 512 1024 2048 4096 8192: 4dep4 1dep48
 8192 12000 15000: 4dep4 1dep32"""),
     ("sglang", R1, "gb200", "fp4", *PROMPTED, "2025-09-01", 65536, """
-4 8 32 64: 1tp4 4dp4
+4 8 32 64: 1tp4 4tp4
 512 1024 2048 4096: 6tp4 1dep48
 1024 2048 8192: 10dep4 1dep32"""),
     ("sglang", R1, "gb200", "fp4", *SHORT, "2026-01-15", 65536, """
@@ -82,11 +84,11 @@ SGLANG: tuple[Block, ...] = (
     ("sglang", R1, "gb200", "fp8", *SHORT, "2025-09-01", 131072, """
 1024 2048 4096 4608 4864 4992 5120 5376 5632 6144 8192: 3dep8 1dep48
 4096: 2dep8 1dep32
-2 4 8 16 64 128: 1dp4 4dp4"""),
+2 4 8 16 64 128: 1tp4 4tp4"""),
     ("sglang", R1, "gb200", "fp8", *PROMPTED, "2025-09-01", 131072, """
 128 256 384 448 512 576 1024 2048 4096: 6dep8 1dep24"""),
     ("sglang", R1, "gb200", "fp8", *PROMPTED, "2025-12-20", 131072, """
-4 8 16 32: 1dp4 1dp4
+4 8 16 32: 1tp4 1tp4
 512 1024 2048 6144: 5dep8 1dep32"""),
     ("sglang", R1, "gb200", "fp8", *SHORT, "2026-01-15", 131072, """
 4 8: 1tp4 1tp4

@@ -5,6 +5,7 @@ pick kernels by GPU, and a table may hold work that a deployment does not do. Th
 model family, engine and GPU generation, each with its reason.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from mltwin.models.llm.config import load_model
@@ -82,7 +83,9 @@ def known_model(name: str) -> str:
     raise InputError(f"no model of the family of {name!r}", mend=f"known are {sorted(NAMES)}")
 
 
-def resolve(engine: str, system: str, model: str, precision: str) -> Deployment:
+def resolve(
+    engine: str, system: str, model: str, precision: str, version: str | None = None
+) -> Deployment:
     """The formats and tables of a deployment.
 
     Args:
@@ -90,6 +93,7 @@ def resolve(engine: str, system: str, model: str, precision: str) -> Deployment:
         system: GPU system, e.g. ``h200_sxm``.
         model: its published name.
         precision: the deployment's label: bf16, fp8, fp8_block, fp4 (nvfp4), int4.
+        version: of the engine (None: a recent one).
 
     Raises:
         InputError: an unknown engine, model or label.
@@ -106,6 +110,9 @@ def resolve(engine: str, system: str, model: str, precision: str) -> Deployment:
         # Recipes name an fp8 cache for Blackwell only; elsewhere the engine's default counts.
         kv = "bfloat16"
         notes.append("SGLang keeps its KV cache in bfloat16 on Hopper")
+    if engine == "vllm" and blackwell and shipped == "minimax-m2.5" and recent_vllm(version):
+        kv = "fp8"
+        notes.append("recipes of vLLM 0.19 on serve MiniMax with an fp8 KV cache on Blackwell")
     stored = replace(plain, weight_dtype=weights, expert_dtype=experts)
     moe_framework, moe_formats = _expert_tables(engine, shipped, experts, blackwell, notes)
     gemm_framework = engine
@@ -125,6 +132,14 @@ def resolve(engine: str, system: str, model: str, precision: str) -> Deployment:
         static_fp8=engine == "trtllm" and weights == "fp8",
         notes=tuple(notes),
     )
+
+
+def recent_vllm(version: str | None) -> bool:
+    """Whether a version of vLLM is 0.19 or later; nightly builds and no version count as such."""
+    if version is None or version.startswith("nightly"):
+        return True
+    numbers = re.findall(r"\d+", version)
+    return tuple(map(int, numbers[:2])) >= (0, 19) if len(numbers) > 1 else False
 
 
 def _formats(shipped: str, label: str, blackwell: bool, notes: list[str]) -> tuple[str, str, str]:

@@ -1,14 +1,17 @@
 """A measured closed-loop run, replayed: tables, engine and client put together."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mltwin.calibration.silicon import MeasuredProfile, silicon_profile
 from mltwin.calibration.silicon.recipes import Recipe, recipe
+from mltwin.calibration.silicon.recipes_disagg import engine_version
 from mltwin.calibration.silicon.resolver import known_model
+from mltwin.calibration.silicon.wide_exchange import alltoall
+from mltwin.calibration.silicon.wide_experts import wide_experts
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.serving.hooks import ROLES
 from mltwin.models.serving.tables import DONE, RESERVES, EngineKind, IterationCells, ServingInput
@@ -18,6 +21,7 @@ from mltwin.sim.rng import LENGTHS
 from mltwin.sim.rng_arrays import uniforms
 from mltwin.sim.ticks import ticks
 
+from .silicon_mtp import context_factor, emitted, iterations, speculative
 from .silicon_rows import Run, Side
 
 PROMPTS_A_SLOT = 10
@@ -26,6 +30,11 @@ BLOCK_TOKENS = 16
 # One direction of the network that carries KV between pools, of each GPU.
 KV_LINK_BYTES_PER_S = 50e9
 HANDOVER_S = 2e-3
+ALL_MEMORY = 0.97
+WIDE_SYSTEMS = ("gb200",)
+"""Whose SGLang recipes exchange tokens by DeepEP."""
+POLICIES = {"route": "least_requests_in_turn", "place_decode": "least_requests_decode"}
+"""Front ends hand out requests evenly; engines do so among their attention ranks."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +65,66 @@ def replay(run: Run, seed: int = 0, scale: float = 1.0, **changes: Any) -> Predi
         InputError: no tables for it, or a deployment that does not fit its GPUs.
     """
     prompts, outputs = _lengths(run, seed)
+    drafts = run.served.deployed.drafts if run.served else 0
+    steps = iterations(outputs, drafts)
     ranks, notes, confidence, flags = [], [], 1.0, None
-    for side in run.sides:
-        kind, profile, flags = _kind(run, side, int(prompts.max()), int(outputs.max()), scale,
+    for i, side in enumerate(sides(run)):
+        kind, profile, flags = _kind(run, side, i, int(prompts.max()), int(outputs.max()), scale,
                                      tuple(sorted(changes.items())))  # fmt: skip
         ranks.append((kind, side.workers * side.dp))
         notes += profile.answers.notes
         confidence = min(confidence, profile.answers.confidence)
+    if run.served:
+        confidence *= run.served.confidence
+        notes += [run.served.note] if run.served.note else []
     assert flags is not None
     front = flags.frontend_s + flags.frontend_token_s * prompts
-    given = _input(run, ranks, prompts, outputs, float(front.mean()))
+    given = _input(run, ranks, prompts, steps, float(front.mean()))
     from mltwin.models.serving.simulate import simulate
 
-    outcome = simulate(given, _balanced())
+    outcome = simulate(given, _policies() if len(given.kind_of) > 1 else None)
     done = np.asarray(outcome.requests["state"]) == DONE
     if not done.any():
         raise InputError("no request fits the KV cache", mend="the deployment is not as labelled")
-    first, finish, arrival = (
-        np.asarray(outcome.requests[name], float)[done] for name in ("first", "finish", "arrival")
-    )
+    times = {
+        name: np.asarray(outcome.requests[name], float)[done] * 1e-12
+        for name in ("first", "finish", "arrival", "transfer")
+    }
+    first = times["first"]
+    if run.disaggregated:
+        first = _seen(first + times["transfer"], times["finish"], steps[done])
     gaps = outputs[done] - 1
     return Prediction(
-        ttft_s=float(np.mean((first - arrival) * 1e-12 + front[done])),
-        tpot_s=float(np.mean(((finish - first) * 1e-12)[gaps > 0] / gaps[gaps > 0])),
+        ttft_s=float(np.mean(first - times["arrival"] + front[done])),
+        tpot_s=float(np.mean((times["finish"] - first)[gaps > 0] / gaps[gaps > 0])),
         confidence=confidence,
         knee=knee(kind.cells, run) * ranks[-1][1],
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def sides(run: Run) -> tuple[Side, ...]:
+    """The workers that are replayed: as published, where the row does not tell them."""
+    if run.served is None:
+        return run.sides
+    deployed = run.served.deployed
+    return tuple(
+        Side(workers=w.count, tp=w.tp, pp=1, dp=w.dp, ep=w.ep, batch=deployed.batch)
+        for w in (deployed.prefill, deployed.decode)
+    )
+
+
+def _seen(arrived: np.ndarray, finish: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """When the client sees the first token: it comes with the decode worker's first iteration, for
+    which the prompt's KV cache has to arrive and a place in the batch has to be free."""
+    return np.asarray(arrived + (finish - arrived) / np.maximum(steps - 1, 1))
+
+
+@functools.cache
+def _policies() -> dict[str, Any]:
+    from mltwin.policies.registry import resolve
+
+    return {hook: resolve(name, hook)[0].compiled() for hook, name in POLICIES.items()}
 
 
 def _lengths(run: Run, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,11 +153,16 @@ def _times(
     precision: str,
     version: str,
     plan: tuple[int, int, int, int],
+    phase: str,
     graphs: str,
     launch_s_per_layer: float,
 ) -> IterationModel:
     profile = _profile(system, engine, model, precision, version)
     tp, pp, ep, dp = plan
+    if engine == "sglang" and system in WIDE_SYSTEMS and dp > 1 and ep > 1 and phase:
+        profile = wide_experts(profile, system, phase, tp * dp)
+    if engine == "trtllm" and dp > 1 and phase:
+        profile = alltoall(profile, system)
     return IterationModel(
         profile.deployment.model,
         profile,
@@ -133,17 +180,16 @@ def _times(
 def _kind(
     run: Run,
     side: Side,
+    place: int,
     prompt: int,
     output: int,
     scale: float,
     changes: tuple[tuple[str, Any], ...],
 ) -> tuple[EngineKind, MeasuredProfile, Recipe]:
-    from dataclasses import replace
-
-    shipped = known_model(run.model)
+    """The engine of a side; ``place`` 0 is the only or the prefill side, 1 the decode side."""
     flags = recipe(
         run.engine,
-        shipped,
+        known_model(run.model),
         run.system,
         run.precision,
         run.prompt,
@@ -151,21 +197,36 @@ def _kind(
         side.tp,
         side.dp,
         run.concurrency,
+        run.version or None,
     )
     flags = replace(flags, **dict(changes))
+    drafts = 0
+    if run.disaggregated:
+        flags = _prefill_only(run, flags) if place == 0 else _decode_only(flags, side.batch)
+        drafts = run.served.deployed.drafts if run.served and place == 1 else 0
     plan = (side.tp, side.pp, side.ep, side.dp)
-    where = (run.system, run.engine, run.model, run.precision, run.version)
-    times = _times(*where, plan, flags.graphs, flags.launch_s_per_layer)
+    where = _where(run)
+    phase = ("prefill", "decode")[place] if run.disaggregated else ""
+    times = _times(*where, plan, phase, flags.graphs, flags.launch_s_per_layer)
     batch = min(flags.max_batch, max(1, -(-run.concurrency // (side.workers * side.dp)) * 2))
-    reach = max(flags.max_tokens, batch)
-    if not flags.chunked:
+    reach = max(flags.max_tokens, batch) if place == 0 else batch * (drafts + 1)
+    if not flags.chunked and place == 0:
         reach = max(reach, 1 << (prompt - 1).bit_length())
-    cells = _cells(_Key(times), reach, prompt + output + 1, batch, scale)
+    cells = _cells(_Key(times), reach, prompt + output + 1, batch * (drafts + 1), scale)
+    shorter = emitted(drafts)
+    cells = speculative(
+        cells,
+        drafts,
+        read=context_factor(times, drafts),
+        stretch=(prompt + output / 2) / (prompt + output / (2 * shorter)),
+        draft_share=drafts / times.model.layers,
+    )
+    blocks = _blocks(times, flags.memory)
     kind = EngineKind(
         cells=cells,
         max_batch=batch,
         max_tokens=max(flags.max_tokens, batch),
-        blocks=times.kv_blocks(BLOCK_TOKENS, flags.memory),
+        blocks=int(blocks * (prompt + output / shorter) / (prompt + output)),
         mixed=flags.mixed,
         chunked=flags.chunked,
         reserve=RESERVES[flags.reserve],
@@ -175,7 +236,47 @@ def _kind(
         batch_wait_iterations=flags.batch_wait_iterations,
         batch_wait_tokens=int(flags.batch_wait_ratio * flags.max_tokens),
     )
-    return kind, times.profile, flags
+    return kind, _profile(*where), flags
+
+
+def _where(run: Run) -> tuple[str, str, str, str, str]:
+    """Whose tables are read."""
+    version = engine_version(run.engine, run.version) if run.disaggregated else run.version
+    return run.system, run.engine, run.model, run.precision, version
+
+
+def _blocks(times: IterationModel, memory: float) -> int:
+    """KV blocks; an engine is given all of the memory where the usual share does not do."""
+    try:
+        return times.kv_blocks(BLOCK_TOKENS, memory)
+    except InputError:
+        return times.kv_blocks(BLOCK_TOKENS, ALL_MEMORY)
+
+
+def _prefill_only(run: Run, flags: Recipe) -> Recipe:
+    """A prefill worker: prompts launched kernel by kernel and memory for them alone. SGLang and
+    vLLM cut prompts; TensorRT-LLM does not, and its prefill workers do without overlap."""
+    tokens = run.served.deployed.prefill_tokens if run.served else 0
+    whole = run.engine == "trtllm"
+    tokens = tokens or flags.max_tokens
+    return replace(
+        flags,
+        mixed=not whole,
+        chunked=not whole,
+        reserve="prompt",
+        max_tokens=max(tokens, run.prompt) if whole else tokens,
+        asynchronous=flags.asynchronous and not whole,
+        graphs="decode",
+        wait_iterations=0,
+        batch_wait_iterations=0,
+    )
+
+
+def _decode_only(flags: Recipe, batch: int) -> Recipe:
+    """A decode worker: nothing waits for prompts."""
+    return replace(
+        flags, max_batch=batch or flags.max_batch, wait_iterations=0, batch_wait_iterations=0
+    )
 
 
 def knee(cells: IterationCells, run: Run) -> float:
@@ -246,7 +347,7 @@ def _input(
     kind_of = np.repeat(np.arange(len(ranks)), [count for _, count in ranks])
     roles = ("mixed",) if len(ranks) == 1 else ("prefill", "decode")
     model_bytes = _kv_bytes(run)
-    gpus = np.array([side.tp * side.pp for side in run.sides])
+    gpus = np.array([side.tp * side.pp for side in sides(run)])
     return ServingInput(
         arrival=np.zeros(len(prompts), np.int64),
         prompt=prompts.astype(np.int32),
@@ -268,5 +369,5 @@ def _input(
 
 
 def _kv_bytes(run: Run) -> int:
-    profile = _profile(run.system, run.engine, run.model, run.precision, run.version)
+    profile = _profile(*_where(run))
     return profile.deployment.model.kv_bytes_per_token(profile.deployment.kv_dtype)

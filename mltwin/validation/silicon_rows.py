@@ -3,14 +3,16 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from mltwin.sim.errors import InputError
+
+from .silicon_deployed import Served, serve
 
 FILE = "groundtruth/aiconfigurator/silicon_sample.csv.gz"
 CORE_MODELS = ("llama-3.1-70b", "gpt-oss-120b", "minimax-m2.5")
@@ -32,11 +34,17 @@ _CONFIG = ("backend", "model_path", "system", "precision", "mode", "isl", "osl")
 # Origins whose client is known: lengths uniform in [0.8 L, L], ten prompts a slot, all at once.
 _KNOWN = re.compile(r"^(db-dump|source_file=\d{4}-\d\d-\d\d\.csv)")
 _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+)")
+_MEASURED = re.compile(r"measured=(\d{4}-\d\d-\d\d)")
+_IMAGE = re.compile(r"(?:image=|; )((?:ngc:|lmsysorg/|vllm/)[^\s;]+)")
+_PLACE = re.compile(r"_(\d+)$")
 
 
 @dataclass(frozen=True)
 class Side:
-    """Workers of one kind: how many, and the plan of each."""
+    """Workers of one kind: how many, and the plan of each.
+
+    ``told``: the row says how many; ``group``: GPUs of one worker as the row has them.
+    """
 
     workers: int
     tp: int
@@ -44,6 +52,8 @@ class Side:
     dp: int
     ep: int
     batch: int
+    told: bool = field(default=True, repr=False, compare=False)
+    group: int = field(default=1, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,9 @@ class Run:
         sides: one of aggregated runs, (prefill, decode) of disaggregated ones.
         ttft_s, tpot_s: measured.
         config: hash of everything but the results.
+        export, place: the file that upstream took it from, and the run's number there (-1: none).
+        measured, image: day and server image, where told.
+        served: of a disaggregated run, how it was served.
     """
 
     row_id: str
@@ -75,6 +88,11 @@ class Run:
     ttft_s: float
     tpot_s: float
     config: str
+    export: str = field(default="", compare=False)
+    place: int = field(default=-1, compare=False)
+    measured: str = field(default="", compare=False)
+    image: str = field(default="", compare=False)
+    served: Served | None = field(default=None, compare=False)
 
     @property
     def disaggregated(self) -> bool:
@@ -132,12 +150,19 @@ def read_runs(data: str | Path) -> list[Run]:
         wrong = frame.index[~(frame[name] > 0)]
         if len(wrong):
             raise InputError(
-                f"{name} is {frame[name][wrong[0]]!r}", where=f"{path}, data row {wrong[0] + 1}"
+                f"{name} is {frame[name][wrong[0]]}", where=f"{path}, data row {wrong[0] + 1}"
             )
-    keys = [c for c in frame if c not in (*LABELS, "silicon_ttft_ms")]
-    frame = frame.drop_duplicates(keys).reset_index(drop=True)
-    runs = [_run(row, str(path), number) for number, row in enumerate(frame.to_dict("records"), 1)]
-    return _once(runs)
+    slots = frame["silicon_data_source"].astype(str).str.extract(_CONCURRENCY)[0]
+    keys = frame.drop(columns=[c for c in (*LABELS, "silicon_ttft_ms") if c in frame])
+    again = keys.assign(slots=slots).duplicated()
+    frame = frame[~again].reset_index(drop=True)
+    rows = cast(list[dict[str, Any]], frame.to_dict("records"))
+    runs = [_run(row, str(path), number) for number, row in enumerate(rows, 1)]
+    runs = _once(runs)
+    return [
+        replace(run, served=served) if served else run
+        for run, served in zip(runs, serve(runs), strict=True)
+    ]
 
 
 def _once(runs: list[Run]) -> list[Run]:
@@ -153,13 +178,12 @@ def _once(runs: list[Run]) -> list[Run]:
 def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
     where = f"{path}, run {number}"
     source = str(row["silicon_data_source"])
+    row_id = str(row.get("id", number))
     found = _CONCURRENCY.search(source)
+    measured, image, place = _MEASURED.search(source), _IMAGE.search(source), _PLACE.search(row_id)
     disaggregated = row["mode"] == "disagg"
-    sides = (
-        (_side(row, "prefill_", where), _side(row, "decode_", where))
-        if disaggregated
-        else (_side(row, "", where),)
-    )
+    prefixes = ("prefill_", "decode_") if disaggregated else ("",)
+    sides = tuple(_side(row, prefix, where) for prefix in prefixes)
     if found:
         concurrency = int(found[1])
     elif disaggregated:
@@ -168,7 +192,7 @@ def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
     else:
         concurrency = max(1, sides[0].batch * sides[0].dp)
     return Run(
-        row_id=str(row.get("id", number)),
+        row_id=row_id,
         engine=str(row["backend"]),
         version=str(row.get("backend_version", "")),
         model=str(row["model_path"]),
@@ -184,6 +208,10 @@ def _run(row: Mapping[str, Any], path: str, number: int) -> Run:
         config=hashlib.sha256(
             repr([sides, concurrency, *(row[c] for c in _CONFIG)]).encode()
         ).hexdigest(),
+        export=source.partition(";")[0],
+        place=int(place[1]) if place else -1,
+        measured=measured[1] if measured else "",
+        image=image[1] if image else "",
     )
 
 
@@ -221,6 +249,8 @@ def _side(row: Mapping[str, Any], prefix: str, where: str) -> Side:
         dp=dp,
         ep=ep,
         batch=count("batch_size", 1),
+        told=count("num_workers", 0) > 0,
+        group=count("tp_size", 1) * count("attention_dp_size", 1),
     )
 
 
