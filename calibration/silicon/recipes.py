@@ -98,6 +98,16 @@ def recipe(
     return found
 
 
+def drafts_of_image(engine: str, model: str, system: str, version: str, dp: int) -> int:
+    """Draft tokens of an aggregated run whose image was used with multi-token prediction only.
+
+    On B200 the recipes run DeepSeek-R1 on TensorRT-LLM 1.2.0rc6.post2 without and on 1.2.0rc6.post3
+    with it: three drafts, one with attention-data parallelism. Other images serve both.
+    """
+    on = (engine, model, system, version) == ("trtllm", "deepseek-r1", "b200_sxm", "1.2.0rc6.post3")
+    return (1 if dp > 1 else 3) if on else 0
+
+
 def _kernels(model: str) -> int:
     """Kernels of a layer."""
     if model.startswith(("llama", "mistral")):

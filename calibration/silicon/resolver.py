@@ -177,6 +177,12 @@ def _expert_tables(
     if experts == "mxfp4" and blackwell:
         notes.append("on Blackwell MXFP4 experts multiply activations in MXFP8")
         return ("trtllm" if engine == "trtllm" else "sglang"), ("w4a8_mxfp4_mxfp8", *formats)
+    if experts == "fp8_block" and blackwell and engine == "trtllm":
+        notes.append(
+            "TensorRT-LLM's table of block-scaled experts on Blackwell holds DeepGEMM, the recipes "
+            "name the TRTLLM back end: SGLang's table of that kernel is read"
+        )
+        return "sglang", formats
     if experts == "mxfp4" and engine == "trtllm":
         notes.append(
             "TensorRT-LLM's MXFP4 table on Hopper holds a fall-back kernel: vLLM's is read"

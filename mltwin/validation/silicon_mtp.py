@@ -35,7 +35,12 @@ def iterations(tokens: np.ndarray, drafts: int) -> np.ndarray:
 
 
 def speculative(
-    cells: IterationCells, drafts: int, read: float, stretch: float, draft_share: float
+    cells: IterationCells,
+    drafts: int,
+    read: float,
+    stretch: float,
+    draft_share: float,
+    prompts: bool = False,
 ) -> IterationCells:
     """Cells of decode iterations over n sequences, from those of n (k + 1) tokens.
 
@@ -43,11 +48,13 @@ def speculative(
     ``(1 + draft_share) (F(N, 0) + read (F(N, stretch ctx) - F(N, 0)))`` at N = n (k + 1).
 
     Args:
-        cells: the engine's; iterations with prompts are not kept.
+        cells: the engine's.
         drafts: k.
         read: time of attention over a context for k + 1 queries over that for one.
         stretch: true context over the simulated one (which grows by one token an iteration).
         draft_share: what the draft passes add, as a share.
+        prompts: keep the rows of iterations with prompts, in which a decoding sequence counts as
+            one token (else they are timed as pure decode is).
     """
     if not drafts:
         return cells
@@ -61,13 +68,32 @@ def speculative(
     table *= (1 + draft_share) * np.array([1.0, each, 1.0, each])
     inner = np.rint(np.asarray(cells.context_knots[:-1], float) / stretch)
     row = index.reshape(-1).astype(np.int32)
-    return replace(
+    found = replace(
         cells,
         token_row=row,
         context_knots=np.append(inner, cells.context_knots[-1]).astype(np.int64),
         cells=np.rint(table).astype(np.int64).reshape(-1, 4),
         prefill_row=row,
         prefill_per_sequence=cells.per_sequence,
+    )
+    return _with_prompts(found, cells, stretch) if prompts else found
+
+
+def _with_prompts(found: IterationCells, cells: IterationCells, stretch: float) -> IterationCells:
+    """``found`` with the rows that ``cells`` has for iterations with prompts."""
+    if cells.prefill_row is None:
+        raise ValueError("no rows of iterations with prompts")
+    columns = len(cells.context_knots) - 1
+    rows, index = np.unique(cells.prefill_row, return_inverse=True)
+    table = cells.cells.reshape(-1, columns, 4)[rows].astype(float)
+    table[:, :, 2:] *= stretch
+    longer = len(cells.prefill_row) - len(found.token_row)
+    return replace(
+        found,
+        token_row=np.pad(found.token_row, (0, max(0, longer)), mode="edge"),
+        cells=np.concatenate((found.cells, np.rint(table).astype(np.int64).reshape(-1, 4))),
+        prefill_row=(len(found.cells) // columns + index.reshape(-1)).astype(np.int32),
+        prefill_per_sequence=cells.prefill_per_sequence,
     )
 
 

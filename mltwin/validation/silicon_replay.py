@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from mltwin.calibration.silicon import MeasuredProfile, silicon_profile
-from mltwin.calibration.silicon.recipes import Recipe, recipe
+from mltwin.calibration.silicon.recipes import Recipe, drafts_of_image, recipe
 from mltwin.calibration.silicon.recipes_disagg import engine_version
 from mltwin.calibration.silicon.resolver import known_model
 from mltwin.calibration.silicon.wide_exchange import alltoall
 from mltwin.calibration.silicon.wide_experts import wide_experts
+from mltwin.models.gpu.draw import draw as draw_profile
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.serving.hooks import ROLES
 from mltwin.models.serving.tables import DONE, RESERVES, EngineKind, IterationCells, ServingInput
@@ -52,25 +53,33 @@ class Prediction:
     notes: tuple[str, ...] = field(default=())
 
 
-def replay(run: Run, seed: int = 0, scale: float = 1.0, **changes: Any) -> Prediction:
+def replay(
+    run: Run,
+    seed: int = 0,
+    scale: float = 1.0,
+    draw: tuple[int, float] | None = None,
+    **changes: Any,
+) -> Prediction:
     """Simulate the run as its client drove it.
 
     Args:
         run: what was measured.
         seed: of the lengths.
         scale: iterations last this many times as long (for a fitted scale).
+        draw: on tables drawn from their error: which draw, and the confidence of the prediction
+            without one (:func:`mltwin.models.gpu.draw.draw`).
         changes: fields of the recipe to change, for studies of what each does.
 
     Raises:
         InputError: no tables for it, or a deployment that does not fit its GPUs.
     """
     prompts, outputs = _lengths(run, seed)
-    drafts = run.served.deployed.drafts if run.served else 0
+    drafts = _drafts(run)
     steps = iterations(outputs, drafts)
     ranks, notes, confidence, flags = [], [], 1.0, None
     for i, side in enumerate(sides(run)):
         kind, profile, flags = _kind(run, side, i, int(prompts.max()), int(outputs.max()), scale,
-                                     tuple(sorted(changes.items())))  # fmt: skip
+                                     tuple(sorted(changes.items())), draw)  # fmt: skip
         ranks.append((kind, side.workers * side.dp))
         notes += profile.answers.notes
         confidence = min(confidence, profile.answers.confidence)
@@ -101,6 +110,14 @@ def replay(run: Run, seed: int = 0, scale: float = 1.0, **changes: Any) -> Predi
         knee=knee(kind.cells, run) * ranks[-1][1],
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _drafts(run: Run) -> int:
+    """Draft tokens of multi-token prediction, as far as it is known to have been on."""
+    if run.served is not None:
+        return run.served.deployed.drafts
+    shipped = known_model(run.model)
+    return drafts_of_image(run.engine, shipped, run.system, run.version, run.sides[0].dp)
 
 
 def sides(run: Run) -> tuple[Side, ...]:
@@ -156,13 +173,16 @@ def _times(
     phase: str,
     graphs: str,
     launch_s_per_layer: float,
+    draw: tuple[int, float] | None = None,
 ) -> IterationModel:
-    profile = _profile(system, engine, model, precision, version)
+    profile: Any = _profile(system, engine, model, precision, version)
     tp, pp, ep, dp = plan
     if engine == "sglang" and system in WIDE_SYSTEMS and dp > 1 and ep > 1 and phase:
         profile = wide_experts(profile, system, phase, tp * dp)
     if engine == "trtllm" and dp > 1 and phase:
         profile = alltoall(profile, system)
+    if draw is not None:
+        profile = draw_profile(profile, draw[0], confidence=draw[1])
     return IterationModel(
         profile.deployment.model,
         profile,
@@ -185,6 +205,7 @@ def _kind(
     output: int,
     scale: float,
     changes: tuple[tuple[str, Any], ...],
+    draw: tuple[int, float] | None = None,
 ) -> tuple[EngineKind, MeasuredProfile, Recipe]:
     """The engine of a side; ``place`` 0 is the only or the prefill side, 1 the decode side."""
     flags = recipe(
@@ -200,16 +221,18 @@ def _kind(
         run.version or None,
     )
     flags = replace(flags, **dict(changes))
-    drafts = 0
+    drafts = 0 if run.disaggregated else _drafts(run)
     if run.disaggregated:
         flags = _prefill_only(run, flags) if place == 0 else _decode_only(flags, side.batch)
         drafts = run.served.deployed.drafts if run.served and place == 1 else 0
     plan = (side.tp, side.pp, side.ep, side.dp)
     where = _where(run)
     phase = ("prefill", "decode")[place] if run.disaggregated else ""
-    times = _times(*where, plan, phase, flags.graphs, flags.launch_s_per_layer)
+    times = _times(*where, plan, phase, flags.graphs, flags.launch_s_per_layer, draw)
     batch = min(flags.max_batch, max(1, -(-run.concurrency // (side.workers * side.dp)) * 2))
-    reach = max(flags.max_tokens, batch) if place == 0 else batch * (drafts + 1)
+    reach = batch * (drafts + 1)
+    if place == 0:
+        reach = max(flags.max_tokens, reach)
     if not flags.chunked and place == 0:
         reach = max(reach, 1 << (prompt - 1).bit_length())
     cells = _cells(_Key(times), reach, prompt + output + 1, batch * (drafts + 1), scale)
@@ -220,6 +243,7 @@ def _kind(
         read=context_factor(times, drafts),
         stretch=(prompt + output / 2) / (prompt + output / (2 * shorter)),
         draft_share=drafts / times.model.layers,
+        prompts=not run.disaggregated,
     )
     blocks = _blocks(times, flags.memory)
     kind = EngineKind(
@@ -312,16 +336,20 @@ class _Key:
     def __init__(self, value: Any) -> None:
         self.value = value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.value is other.value
 
-_LOWERED: dict[tuple[int, int, int, int], Any] = {}
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _lowered(key: _Key, reach: int, context: int, batch: int) -> Any:
+    return key.value.lower(reach, context, max_decode=batch)
 
 
 def _cells(key: _Key, reach: int, context: int, batch: int, scale: float) -> IterationCells:
-    times = key.value
-    name = (id(times), reach, context, batch)
-    if name not in _LOWERED:
-        _LOWERED[name] = times.lower(reach, context, max_decode=batch)
-    table = _LOWERED[name]
+    table = _lowered(key, reach, context, batch)
     cells = table.cells
     if scale != 1.0:
         cells = np.rint(cells * scale).astype(np.int64)
