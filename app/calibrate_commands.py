@@ -83,6 +83,51 @@ def measure(
         tell("stopped for time: give the same command again to go on")
 
 
+@calibrate.command("fit")
+def fit(
+    gpu: Annotated[str, typer.Option(help="Name of the profile, e.g. h100-sxm-80gb.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The data folder, or a file of `calibrate measure` [MLTWIN_DATA].",
+            show_default=False,
+        ),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="For a file: the profile whose data sheet holds for the device and whose "
+            "operators stand in for those that were not measured."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the profile: .json.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for a picture of every fit.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The errors as JSON.")] = False,
+) -> None:
+    """Fit a GPU profile to measured kernels, and print its error on what was held out.
+
+    Either a shipped profile anew from the data folder, or one of your own from a file of
+    `mltwin calibrate measure`; use it as `gpu = "profile.json"` in a scenario.
+    """
+    import os
+
+    from mltwin.calibrating import fit_profile
+
+    named = data or os.environ.get("MLTWIN_DATA")
+    if not named:
+        raise typer.BadParameter("give --data FOLDER_OR_FILE, or set MLTWIN_DATA")
+    report = fit_profile(named, gpu, like=like, out=out, plots=plots, force=force)
+    if json_:
+        show_json(report.data())
+    else:
+        show_tables(report.table())
+    if out is not None:
+        tell(f"wrote {out}: gpu = {str(out)!r} in a scenario's pool")
+    if report.plots:
+        tell(f"{len(report.plots)} pictures in {plots}")
+
+
 @calibrate.command("update")
 def update(
     scenario: Annotated[Path, typer.Argument(help="The deployment as it is believed to be.")],

@@ -19,6 +19,8 @@ class Communication:
 
     - tp > 1: an all-reduce after attention and one after each dense feed-forward block or shared
       expert (Megatron-LM, arXiv 1909.08053, section 3).
+    - tp > 1 and a norm of queries and keys over all heads (MiniMax-M2): the ranks add their sums of
+      squares, two numbers in 4 bytes a token (vLLM's MiniMaxText01RMSNormTP).
     - Experts with dp = 1: the same all-reduce sums the experts' parts, whatever ep is.
     - Experts with dp > 1: every rank sends each token to the ranks of its experts and gets their
       results back (dispatch and combine; DeepSeek-V3, arXiv 2412.19437, section 3.2), or, where
@@ -72,6 +74,8 @@ class Communication:
         reductions = 2 * model.layers if self.plan.dp == 1 else model.layers + model.dense_layers
         if self._all_reduce is not None:
             time = time + reductions * self._all_reduce.seconds(m * model.hidden_size * 2)
+            if model.qk_norm_over_heads:
+                time = time + model.layers * self._all_reduce.seconds(m * 2 * 4)
         if self.plan.dp > 1 and model.moe:
             time = time + model.moe.layers * self.exchange_seconds(m)
         return time

@@ -233,6 +233,7 @@ class _Reader:
             output_bias=(bias and self.family != "qwen2") or opt or self.family == "gpt2",
             mlp_bias=bool(self.config.get("mlp_bias", False)) or opt or self.family == "gpt2",
             qk_norm=self.family in _QK_NORM,
+            qk_norm_over_heads=self.family == "minimax_m2",
             attention_sinks=self.family == "gpt_oss",
             layer_norm_bias=self.family in _UNGATED,
             # OPT's position table starts with two padding rows.

@@ -121,9 +121,10 @@ class Model:
     """Architecture of a decoder-only transformer.
 
     ``windows`` holds each layer's sliding window in tokens, 0 for full attention, ``LINEAR`` for
-    linear attention. ``dtype`` is
-    the format of everything that is not quantised (embeddings, norms, router, head, KV cache),
-    ``weight_dtype`` that of the linear layers and ``expert_dtype`` that of the experts.
+    linear attention. ``qk_norm_over_heads``: queries and keys are normed over all heads at once,
+    not each head for itself. ``dtype`` is the format of everything that is not quantised
+    (embeddings, norms, router, head, KV cache), ``weight_dtype`` that of the linear layers and
+    ``expert_dtype`` that of the experts.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Model:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    qk_norm_over_heads: bool = False
     attention_sinks: bool = False
     layer_norm_bias: bool = False
     position_embeddings: int = 0
