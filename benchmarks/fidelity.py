@@ -166,11 +166,12 @@ def measure(names: list[str], options: Options, tell: Callable[[str], None]) -> 
             failures[name] = str(error)
             continue
         seconds[name] = round(time.perf_counter() - started, 1)
-        figures |= group.figures
+        figures |= group.figures  # also those without a bar, which are only reported
         details[name] = group.detail
     return {
         **figures,
-        "bars": {key: BARS[key].met(value) for key, value in figures.items()},
+        "figures": figures,
+        "bars": {key: BARS[key].met(value) for key, value in figures.items() if key in BARS},
         "seconds": seconds,
         "details": details,
         "failures": failures,
@@ -185,6 +186,8 @@ def show(results: dict[str, Any]) -> str:
         bar = BARS[key]
         sign = ">=" if bar.at_least else "<="
         lines.append(f"{key:34} {results[key]:9.3f} {sign} {bar.bar:>6g}  {'yes' if met else 'NO'}")
+    others = results["figures"].keys() - results["bars"].keys()
+    lines += [f"{key:34} {results[key]:9.3f}" for key in sorted(others)]
     lines += [f"{name}: {reason}" for name, reason in results["failures"].items()]
     about = results["machine"]
     return "\n".join([*lines, f"{about['cpu']}, {about['cores']} cores, Python {about['python']}"])

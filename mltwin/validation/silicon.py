@@ -164,10 +164,9 @@ def _predict(run: Run) -> Outcome:
 def fitted_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     """Pairs with one scale for each (system, engine, model, precision), leave one out.
 
-    The scale multiplies every predicted time of a family's runs: the iterations of a closed loop
-    stretch, and with them its queues. It is the exponential of the median log ratio of measured to
-    predicted TPOT over the family's *other* configurations (TTFT has its own, of the same form);
-    repeats of a configuration are left out with it. A family of one configuration keeps scale 1.
+    TPOT and TTFT have one each: the exponential of the median log ratio of measured to predicted
+    over the family's *other* configurations; repeats of a configuration are left out with it. A
+    family of one configuration keeps scale 1.
     """
     families: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -199,9 +198,13 @@ def _ratio(measured: float, predicted: float | None) -> float:
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The project's figures on the silicon sample, in per cent (the share apart)."""
+    """The project's figures on the silicon sample, in per cent (the share apart).
+
+    ``silicon_*`` and ``silicon_fitted_*`` count the runs of :meth:`Outcome.core`,
+    ``silicon_all_*`` and ``silicon_fitted_all_*`` all that are answered.
+    """
     core = [outcome for outcome in outcomes if outcome.core]
-    fitted = fitted_pairs(outcomes)
+    fitted, all_fitted = fitted_pairs(core), fitted_pairs(outcomes)
     found: dict[str, Any] = {}
     for name, metric in (("tpot", "tpot_mean"), ("ttft", "ttft_mean")):
         of_core = [pair for outcome in core for pair in outcome.pairs()]
@@ -209,6 +212,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         found[f"silicon_{name}_median_pct"] = _median(of_core, metric)
         found[f"silicon_all_{name}_median_pct"] = _median(of_all, metric)
         found[f"silicon_fitted_{name}_median_pct"] = _median(fitted, metric)
+        found[f"silicon_fitted_all_{name}_median_pct"] = _median(all_fitted, metric)
     answered = sum(outcome.tpot_s is not None for outcome in outcomes)
     found["silicon_answered_share"] = answered / len(outcomes) if outcomes else math.nan
     return found
