@@ -45,7 +45,7 @@ fidelity: $(BUILT) ## how far the twin is from what MLTWIN_DATA holds, against t
 	@$(PY) -m benchmarks.fidelity --out benchmarks/results/fidelity.json
 
 validate-local: $(BUILT) ## predict a real engine on this machine, then run it (wants it quiet)
-	@$(PY) -m mltwin validate local --out results/validate-local
+	@$(PY) -m mltwin validate local --seed 1 --out results/validate-local
 
 warmup: $(BUILT) ## compile the kernels into the cache
 	@$(PY) tools/warmup.py

@@ -12,9 +12,11 @@ from .resolver import recent_vllm
 # a layer, counted in the engines' sources: four GEMMs with their quantisation, two norms, rotary
 # embedding, cache write, attention, activation, two all-reduces; experts add router, sorting,
 # quantisation and reduction; latent attention four projections, two norms, concatenation and their
-# quantisation, and a shared expert; gated delta nets convolution, gates and the chunked scan.
+# quantisation, and a shared expert; gated delta nets convolution, gates and the chunked scan; an
+# indexer three projections, norm, rotary embedding, quantisation, scores and the choice of keys.
 LAUNCH_KERNEL_S = 2e-5
 KERNELS_DENSE, KERNELS_EXPERTS, KERNELS_LATENT, KERNELS_DELTA = 15, 25, 45, 40
+KERNELS_SPARSE = KERNELS_LATENT + 12
 LAUNCH_DENSE_S = KERNELS_DENSE * LAUNCH_KERNEL_S
 # With piecewise graphs each layer's attention is called from the host between two graphs: some
 # 100 us of Python, and two launches.
@@ -112,7 +114,9 @@ def _kernels(model: str) -> int:
     """Kernels of a layer."""
     if model.startswith(("llama", "mistral")):
         return KERNELS_DENSE
-    if model.startswith(("deepseek", "kimi", "glm")):
+    if model.startswith("glm-5"):
+        return KERNELS_SPARSE
+    if model.startswith(("deepseek", "kimi")):
         return KERNELS_LATENT
     return KERNELS_DELTA if model.startswith("qwen3.5") else KERNELS_EXPERTS
 
@@ -151,7 +155,8 @@ def _sglang(
 ) -> Recipe:
     """Prefill first, launched kernel by kernel; on Blackwell the scheduler polls for new requests
     once in 10 or 30 iterations (``--scheduler-recv-interval``)."""
-    often = concurrency < 16 or (tp < 8 and not model.startswith("qwen3.5"))
+    wide = tp >= 8 or precision == "fp4" or model.startswith("qwen3.5")
+    often = concurrency < 16 or not wide
     polls = 0 if hopper or model.startswith("glm") else 10 if often else 30
     budget = 16384 if precision == "fp4" else 32768
     running = {True: 512, False: 256 if precision == "fp4" else 128}[hopper]

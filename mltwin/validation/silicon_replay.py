@@ -179,7 +179,7 @@ def _times(
     tp, pp, ep, dp = plan
     if engine == "sglang" and system in WIDE_SYSTEMS and dp > 1 and ep > 1 and phase:
         profile = wide_experts(profile, system, phase, tp * dp)
-    if engine == "trtllm" and dp > 1 and phase:
+    if engine == "trtllm" and dp > 1:
         profile = alltoall(profile, system)
     if draw is not None:
         profile = draw_profile(profile, draw[0], confidence=draw[1])
