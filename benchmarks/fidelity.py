@@ -67,7 +67,8 @@ def _kernels(options: Options) -> Group:
 
     report = validate_kernels(options.data)
     wanted = [key for key in BARS if key.startswith(("gemm_", "attention_"))]
-    return Group({key: report.figures[key] for key in wanted}, report.data())
+    figures = {key: report.figures[key] for key in wanted}
+    return Group(figures, {"figures": report.figures, "notes": report.notes})
 
 
 def _lowering(options: Options) -> Group:
