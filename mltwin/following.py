@@ -334,15 +334,18 @@ def _minimum(
         residual = replay.residuals(replay.simulate(float(values[0]), float(values[1])), rows)
         return float(np.sum(np.sqrt(1 + (residual / 0.1) ** 2) - 1))
 
-    # The cost has small steps along a narrow valley, where a simplex shrinks too early: start
-    # again from where it stopped, in another direction.
+    # The cost has small steps along a narrow valley (a faster GPU and a slower host that make the
+    # same TPOT), where a simplex shrinks too early: look along it, and start again from the best.
     at = start[chosen] / LOOK[chosen]
-    for width in (3.0, -2.0, 1.0):
+    bounds = np.column_stack([LEAST[chosen], MOST[chosen]]) / LOOK[chosen][:, None]
+    for width in (3.0, -2.0, 1.0, 0.5):
+        if len(chosen) == 2:
+            at = min(_along_valley(replay, at, bounds), key=cost)
         found = minimize(
             cost,
             at,
             method="Nelder-Mead",
-            bounds=np.column_stack([LEAST[chosen], MOST[chosen]]) / LOOK[chosen][:, None],
+            bounds=bounds,
             options={
                 "initial_simplex": np.vstack([at, at + width * np.eye(len(chosen))]),
                 "maxfev": MAX_REPLAYS,
@@ -354,6 +357,14 @@ def _minimum(
     best = start.copy()
     best[chosen] = found.x * LOOK[chosen]
     return best, float(found.fun)
+
+
+def _along_valley(replay: _Replay, at: Array, bounds: Array) -> list[Array]:
+    """Points of about equal TPOT around ``at``, itself first (in steps of ``LOOK``)."""
+    tpot = float(np.nanmean(replay.measured["tpot"]))
+    line = np.array([1.0, -tpot * LOOK[0] / LOOK[1]])
+    offsets = sorted(np.linspace(-2.0, 2.0, 25), key=abs)
+    return [np.clip(at + t * line, bounds[:, 0], bounds[:, 1]) for t in offsets]
 
 
 def _fit_blocks(replay: _Replay, rows: npt.NDArray[np.bool_]) -> tuple[int | None, str]:
