@@ -243,18 +243,18 @@ OWN = Path(trained.FILE).parent / "cpu-epyc.jsonl"
 
 
 def test_the_project_s_own_measurements_of_a_processor() -> None:
-    """Taken on a busy machine: repeats lie 13 % apart at the median, so 40 % is a loose bound."""
+    """The held-out medians are 9 to 14 %: 25 % leaves room for other versions of the libraries."""
     header, rows = read_measurements(OWN)
     assert header.device["kind"] == "cpu" and header.device["threads"] == 1
     profile, fits = fit_measurements(OWN, "cpu-epyc")
     errors = {p.operator: p for p in profile.provenance}
     assert errors["gemm.bfloat16"].held_rows >= 30
     for operator in ("gemm.bfloat16", "prefill.bfloat16.128", "decode.bfloat16.128"):
-        assert errors[operator].median < 0.4, operator
+        assert errors[operator].median < 0.25, operator
     # A token of an 8 B model reads 2 x 8e9 x 2 bytes as float32 at no more than the best rate.
     one = IterationModel("llama-3.1-8b", profile, host_overhead_s=0, sequence_overhead_s=0)
     assert 4 * 7.5e9 / profile.facts.hbm_bandwidth < one.seconds([], [64]) < 60
     # Of the measured points themselves: their sum is met, whatever single ones do.
     gemm = next(f for f in fits if f.operator == "gemm.bfloat16")
-    assert gemm.predicted.sum() == pytest.approx(gemm.measured.sum(), rel=0.25)
-    assert len(gemm.measured) < sum(r["op"] == "gemm" for r in rows)
+    assert gemm.predicted.sum() == pytest.approx(gemm.measured.sum(), rel=0.1)
+    assert len(gemm.measured) == sum(r["op"] == "gemm" for r in rows)  # nothing disturbed one
