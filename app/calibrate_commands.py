@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .console import progress_bar, show_json, show_tables, tell
+from .console import progress_bar, show_json, show_tables, split_words, tell
 
 calibrate = typer.Typer(
     help="Measure hardware, fit profiles, follow a deployment.", no_args_is_help=True
@@ -13,13 +13,8 @@ calibrate = typer.Typer(
 Words = list[str] | None
 
 
-def _split(words: Words) -> list[str] | None:
-    """Options may be repeated or hold commas."""
-    return [part for word in words for part in word.split(",") if part] if words else None
-
-
 def _numbers(words: Words, option: str) -> list[int] | None:
-    found = _split(words)
+    found = split_words(words)
     if found is None:
         return None
     if not all(word.isdigit() and int(word) > 0 for word in found):
@@ -61,11 +56,11 @@ def measure(
         counts = measure_device(
             out,
             device=device,
-            models=_split(model) or DEFAULT_MODELS,
-            dtypes=_split(dtype),
+            models=split_words(model) or DEFAULT_MODELS,
+            dtypes=split_words(dtype),
             tps=_numbers(tp, "--tp") or [1],
-            ops=_split(op),
-            backends=_split(backend),
+            ops=split_words(op),
+            backends=split_words(backend),
             grid=grid,
             quick=quick,
             limit_s=limit_s,

@@ -107,13 +107,11 @@ def _smallest(name: str) -> Any:
 
 
 def _vllm_runs(options: Options) -> Group:
-    from mltwin.validation.runs_llmservingsim import validate_llmservingsim
+    from mltwin.validation.runs_llmservingsim import mean_abs_pct, validate_llmservingsim
 
     pairs = validate_llmservingsim(options.data / "groundtruth/llmservingsim", options.data)
-    means = [p for p in pairs if p.metric in ("ttft_mean", "tpot_mean", "e2e_mean")]
-    errors = [abs(p.error_pct) for p in means]
-    detail = {f"{p.row_id} {p.metric}": p.error_pct for p in means}
-    return Group({"vllm_runs_mean_abs_pct": float(np.mean(errors))}, detail)
+    detail = {f"{p.row_id} {p.metric}": p.error_pct for p in pairs if p.metric.endswith("_mean")}
+    return Group({"vllm_runs_mean_abs_pct": mean_abs_pct(pairs)}, detail)
 
 
 def _silicon(options: Options) -> Group:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mltwin.models.gpu.draw import draw as draw_profile
 from mltwin.models.gpu.iteration import IterationModel
+from mltwin.models.gpu.lowering import lower
 from mltwin.models.gpu.profile import GpuProfile, load_profile, shipped_path
 from mltwin.models.llm.config import load_model
 from mltwin.models.llm.model import Model
@@ -190,28 +191,12 @@ def _kind(
         block_tokens, gpu_memory_utilization=pool.gpu_memory_utilization
     )
     kv_bytes = model.kv_bytes_per_token(pool.kv_dtype or scenario.model.kv_dtype)
-    kind = EngineKind(
-        cells=rescaled(_cells(times, engine, longest), times, pool.time_scale, times.host_s),
-        max_batch=engine.max_batch,
-        max_tokens=engine.max_tokens,
-        blocks=blocks,
-        watermark=int(engine.watermark * blocks),
+    cells = rescaled(cells_of(times, engine, longest), times, pool.time_scale, times.host_s)
+    kind = replace(
+        engine_kind(engine, cells, blocks),
         host_blocks=int(pool.host_memory_gb * 1e9 / (block_tokens * kv_bytes)),
         swap_ticks=_swap_ticks(times, profile),
         startup=int(ticks(pool.startup_s)),
-        mixed=engine.mixed,
-        chunked=engine.chunked,
-        reserve=RESERVES[engine.reserve],
-        static=engine.static,
-        wait_iterations=engine.wait_iterations,
-        peak=engine.peak,
-        preemption=PREEMPTIONS[engine.preemption],
-        whole_prompt=engine.admit_whole_prompt,
-        refuse_over_budget=engine.refuse_over_budget,
-        asynchronous=engine.async_scheduling,
-        batch_wait_iterations=engine.batch_wait_iterations,
-        batch_wait_tokens=math.ceil(engine.batch_wait_ratio * engine.max_tokens),
-        keep_preempted=engine.keep_preempted,
     )
     power = profile.power
     facts = {
@@ -234,25 +219,51 @@ def _kind(
     return kind, facts, list(times.notes)
 
 
-def _cells(times: IterationModel, engine: Engine, longest: int) -> IterationCells:
+def engine_kind(engine: Engine, cells: IterationCells, blocks: int) -> EngineKind:
+    """The kernel's description of an engine with these iteration times and so many KV blocks."""
+    return EngineKind(
+        cells=cells,
+        max_batch=engine.max_batch,
+        max_tokens=engine.max_tokens,
+        blocks=blocks,
+        watermark=int(engine.watermark * blocks),
+        mixed=engine.mixed,
+        chunked=engine.chunked,
+        reserve=RESERVES[engine.reserve],
+        static=engine.static,
+        wait_iterations=engine.wait_iterations,
+        peak=engine.peak,
+        preemption=PREEMPTIONS[engine.preemption],
+        whole_prompt=engine.admit_whole_prompt,
+        refuse_over_budget=engine.refuse_over_budget,
+        asynchronous=engine.async_scheduling,
+        batch_wait_iterations=engine.batch_wait_iterations,
+        batch_wait_tokens=math.ceil(engine.batch_wait_ratio * engine.max_tokens),
+        keep_preempted=engine.keep_preempted,
+    )
+
+
+def cells_of(times: Any, engine: Engine, longest: int) -> IterationCells:
     """The iteration times of a replica as the kernel's integer table.
 
     Engines that do not chunk run prompts beyond their budget in one piece, so their table reaches
     as far as the longest request.
+
+    Args:
+        times: an IterationModel, or anything that `mltwin.models.gpu.lowering.lower` takes.
+        engine: whose budget and batch the table covers.
+        longest: most tokens of one request.
     """
     most = engine.max_tokens
     if not engine.chunked:
         most = max(most, 1 << (longest - 1).bit_length())
-    table = _lowered(_Same(times), most, max(longest, 2), engine.max_batch)
-    return IterationCells(
-        token_row=table.token_row,
-        context_knots=table.context_knots,
-        cells=table.cells,
-        per_sequence=int(table.per_sequence),
-        per_work=int(table.per_work),
-        prefill_row=table.prefill_row,
-        prefill_per_sequence=int(table.prefill_per_sequence),
-    )
+    return lowered_cells(times, most, longest, engine.max_batch)
+
+
+def lowered_cells(times: Any, max_tokens: int, longest: int, max_decode: int) -> IterationCells:
+    """Integer tables up to ``max_tokens`` of an iteration, ``longest`` of a request and
+    ``max_decode`` sequences; made once."""
+    return _lowered(_Same(times), max_tokens, max(longest, 2), max_decode)
 
 
 def rescaled(
@@ -331,8 +342,17 @@ def _times(profile: _Same, model: Model, options: tuple[tuple[str, Any], ...]) -
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> Any:
-    return times.value.lower(max_tokens, max_context, max_decode=max_decode)
+def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> IterationCells:
+    table = lower(times.value, max_tokens, max_context, max_decode=max_decode)
+    return IterationCells(
+        token_row=table.token_row,
+        context_knots=table.context_knots,
+        cells=table.cells,
+        per_sequence=int(table.per_sequence),
+        per_work=int(table.per_work),
+        prefill_row=table.prefill_row,
+        prefill_per_sequence=int(table.prefill_per_sequence),
+    )
 
 
 def _swap_ticks(times: IterationModel, profile: GpuProfile) -> int:

@@ -22,7 +22,6 @@ from mltwin.sim.ticks import TICKS_PER_S
 from .replay import Work
 
 Array = npt.NDArray[np.float64]
-TERMS = ("base", "token", "context", "pair", "sequence", "change")
 # (least, start, most) of each term, in seconds: from a large machine's to a slow one's.
 _BOUNDS = {
     "base": (1e-5, 2e-3, 1.0),

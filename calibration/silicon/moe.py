@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 
 from mltwin.models.gpu.operators import Array, Number
+from mltwin.models.gpu.profile import Facts
+from mltwin.models.llm.precision import precision
 
 from .answers import EXACT, SCALED, Answers
-from .interpolate import Curve, curve, groups
+from .interpolate import Curve, curve, fastest, groups
 
 LATENCY_S = 1e-5
 
@@ -75,6 +77,19 @@ class TableMoe:
         )
         ratio = self._roofline(routed, key) / self._roofline(routed, nearest)
         return self._curve(nearest).seconds(routed) * ratio
+
+
+def moe_table(rows: pd.DataFrame, facts: Facts, stored: str, answers: Answers) -> TableMoe:
+    """The table of experts stored as ``stored``, the fastest kernel of each shape."""
+    names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]
+    narrow = {"fp8": 2, "fp8_block": 2, "nvfp4": 4}.get(stored, 1)
+    return TableMoe(
+        fastest(rows, [*names, "moe_tp_size", "moe_ep_size"]),
+        peak_flops=facts.peak_flops["bfloat16"] * narrow,
+        bandwidth=facts.hbm_bandwidth,
+        weight_bytes=precision(stored).weight_bytes,
+        answers=answers,
+    )
 
 
 def _distance(known: tuple[int, ...], wanted: tuple[int, ...]) -> float:

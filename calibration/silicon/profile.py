@@ -19,7 +19,7 @@ from .gemm import Quantise, TableGemm, plausible
 from .interpolate import fastest, groups
 from .linear import TableLinearAttention
 from .mla import TableMlaDecode, TableMlaPrefill
-from .moe import TableMoe
+from .moe import TableMoe, moe_table
 from .package import Tables, nearest_versions
 from .resolver import ENGINES, TABLE_FORMATS, Deployment, resolve
 
@@ -264,7 +264,7 @@ class _Builder:
             chosen = best
         if chosen != framework:
             self.answers.add("experts", SCALED, f"experts: {chosen}'s table for {self.engine}")
-        return self._moe_table(found[chosen])
+        return moe_table(found[chosen], self.facts, self.model.expert_dtype, self.answers)
 
     def _expert_rows(self, name: str, stored: str) -> pd.DataFrame | None:
         """Rows of the model's experts in a format; None if there are none."""
@@ -288,19 +288,6 @@ class _Builder:
             if len(rows):
                 return rows
         return None
-
-    def _moe_table(self, rows: pd.DataFrame) -> TableMoe:
-        names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]
-        names += ["moe_tp_size", "moe_ep_size"]
-        rows = fastest(rows, names)
-        narrow = {"fp8": 2, "fp8_block": 2, "nvfp4": 4}.get(self.model.expert_dtype, 1)
-        return TableMoe(
-            rows,
-            peak_flops=self.facts.peak_flops["bfloat16"] * narrow,
-            bandwidth=self.facts.hbm_bandwidth,
-            weight_bytes=precision(self.model.expert_dtype).weight_bytes,
-            answers=self.answers,
-        )
 
     def _all_reduces(self) -> dict[int, Any]:
         rows = self._own("comm", "custom_allreduce")

@@ -9,14 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from mltwin.models.gpu.operators import Array, Number
-from mltwin.models.llm.precision import precision
 
-from .interpolate import fastest
-from .moe import TableMoe
+from .moe import TableMoe, moe_table
 from .package import Tables
-from .profile import MeasuredProfile
+from .profile import DISTRIBUTION, MeasuredProfile
 
-ROUTING = "power_law_1.01"
 PHASES = {"prefill": "wideep_context_moe", "decode": "wideep_generation_moe"}
 
 
@@ -66,19 +63,11 @@ def wide_experts(profile: MeasuredProfile, system: str, phase: str, ranks: int) 
         (rows["hidden_size"] == model.hidden_size)
         & (rows["num_experts"] == model.moe.experts)
         & (rows["moe_dtype"] == model.expert_dtype)
-        & (rows["distribution"] == ROUTING)
+        & (rows["distribution"] == DISTRIBUTION)
     ]
     if same.empty:
         return profile
-    names = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts"]
-    names += ["moe_tp_size", "moe_ep_size"]
-    table = TableMoe(
-        fastest(same, names),
-        peak_flops=2 * profile.facts.peak_flops["bfloat16"],
-        bandwidth=profile.facts.hbm_bandwidth,
-        weight_bytes=precision(model.expert_dtype).weight_bytes,
-        answers=profile.answers,
-    )
+    table = moe_table(same, profile.facts, model.expert_dtype, profile.answers)
     wide = WideExperts(table, ranks, model.moe.intermediate_size)
     operators = replace(profile.operators, moe={model.expert_dtype: wide})
     return replace(profile, operators=operators)

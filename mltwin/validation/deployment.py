@@ -1,12 +1,11 @@
-"""A deployment that is replayed: from iteration times and an engine to seconds a request."""
+"""A deployment that is replayed: from a kind of replica and requests to seconds a request."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mltwin.engines import Engine
-from mltwin.models.serving.tables import DONE, RESERVES, EngineKind, IterationCells, ServingInput
+from mltwin.models.serving.tables import DONE, EngineKind, ServingInput
 from mltwin.sim.errors import InputError
 
 from .pairs import AT, BELOW, PAST
@@ -25,55 +24,6 @@ class Replayed:
     tpot_s: np.ndarray
     e2e_s: np.ndarray
     outcome: Any
-
-
-def cells_of(
-    times: Any, engine: Engine, prompt: int, longest: int, max_tokens: int | None = None
-) -> IterationCells:
-    """Integer tables of an iteration model for an engine.
-
-    Args:
-        times: an IterationModel, or anything that `mltwin.models.gpu.lowering.lower` takes.
-        prompt: the longest prompt, which engines that do not chunk run in one piece.
-        longest: most tokens of one request.
-        max_tokens: most tokens of an iteration (default: the engine's).
-    """
-    from mltwin.models.gpu.lowering import lower
-
-    most = max_tokens or engine.max_tokens
-    if not engine.chunked:
-        most = max(most, 1 << (prompt - 1).bit_length())
-    table = lower(times, most, max(longest, 2), max_decode=engine.max_batch)
-    return IterationCells(
-        token_row=table.token_row,
-        context_knots=table.context_knots,
-        cells=table.cells,
-        per_sequence=int(table.per_sequence),
-        per_work=int(table.per_work),
-        prefill_row=table.prefill_row,
-        prefill_per_sequence=int(table.prefill_per_sequence),
-    )
-
-
-def kind_of(engine: Engine, cells: IterationCells, blocks: int) -> EngineKind:
-    """The kernel's description of an engine with so many KV blocks."""
-    return EngineKind(
-        cells=cells,
-        max_batch=engine.max_batch,
-        max_tokens=engine.max_tokens,
-        blocks=blocks,
-        watermark=int(engine.watermark * blocks),
-        mixed=engine.mixed,
-        chunked=engine.chunked,
-        reserve=RESERVES[engine.reserve],
-        static=engine.static,
-        wait_iterations=engine.wait_iterations,
-        peak=engine.peak,
-        whole_prompt=engine.admit_whole_prompt,
-        refuse_over_budget=engine.refuse_over_budget,
-        asynchronous=engine.async_scheduling,
-        keep_preempted=engine.keep_preempted,
-    )
 
 
 def run(

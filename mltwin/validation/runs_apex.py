@@ -27,9 +27,10 @@ import numpy as np
 from mltwin.engines import Engine, make_engine
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.llm.config import load_model
+from mltwin.serving_cluster import cells_of, engine_kind
 from mltwin.sim.errors import InputError
 
-from .deployment import Replayed, cells_of, kind_of, load_bin_of
+from .deployment import Replayed, load_bin_of
 from .deployment import run as run_kernel
 from .pairs import UNKNOWN, Pair
 
@@ -204,7 +205,7 @@ def replay(
     times, cells, engine = _lowered(
         run.family, run.tp, 1 << longest.bit_length(), chunk_tokens, host_s
     )
-    kind = kind_of(engine, cells, times.kv_blocks(gpu_memory_utilization=MEMORY))
+    kind = engine_kind(engine, cells, times.kv_blocks(gpu_memory_utilization=MEMORY))
     return run_kernel(kind, arrival, prompts, outputs, where=run.name)
 
 
@@ -218,4 +219,4 @@ def _lowered(
         graphs="decode",
     )  # fmt: skip
     engine = make_engine("vllm_v0", mixed=True, chunked=True, max_tokens=chunk_tokens)
-    return times, cells_of(times, engine, longest, longest), engine
+    return times, cells_of(times, engine, longest), engine

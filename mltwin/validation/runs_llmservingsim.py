@@ -34,10 +34,11 @@ from mltwin.models.llm.config import load_model
 from mltwin.models.llm.model import Model
 from mltwin.models.llm.precision import precision
 from mltwin.models.serving.tables import IterationCells
+from mltwin.serving_cluster import cells_of, engine_kind
 from mltwin.sim.errors import InputError
 from mltwin.workloads.read_vllm import MeasuredRun, read_measured
 
-from .deployment import cells_of, kind_of, load_bin_of_share
+from .deployment import load_bin_of_share
 from .deployment import run as run_kernel
 from .links import PROFILES, collectives, links
 from .pairs import Pair
@@ -221,7 +222,7 @@ def replay(
     cells, notes = _cells(setup, model, kernels, longest, typical, host_s, skewed)
     cached = setup.caching if caching is None else caching
     blocks = setup.dp * (setup.blocks or _blocks(setup, model, longest))
-    kind = kind_of(_engine(setup), cells, blocks)
+    kind = engine_kind(_engine(setup), cells, blocks)
     columns = _no_blocks(len(prompts)) if cached else {}
     if cached and prefixes:
         columns, said = _prefixes(setup, prompts)
@@ -327,7 +328,7 @@ def _cells(
             skewed=skewed,
             max_context=longest,
         )
-    return cells_of(times, _engine(setup), longest, longest), notes
+    return cells_of(times, _engine(setup), longest), notes
 
 
 def graph_sizes(max_batch: int) -> list[int]:

@@ -23,12 +23,13 @@ import numpy as np
 from mltwin.calibration.silicon import silicon_profile
 from mltwin.engines import Engine, make_engine
 from mltwin.models.gpu.iteration import IterationModel
+from mltwin.serving_cluster import cells_of, engine_kind
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng import LENGTHS
 from mltwin.sim.rng_arrays import exponentials, integers
 from mltwin.sim.ticks import ticks
 
-from .deployment import Replayed, cells_of, kind_of, load_bin_of
+from .deployment import Replayed, load_bin_of
 from .deployment import run as run_kernel
 from .pairs import UNKNOWN, Pair
 
@@ -206,7 +207,7 @@ def replay(
     outputs = np.clip(scaled, 1, most).astype(np.int64)
     longest = 1 << int((prompts + outputs).max()).bit_length()
     times, cells, engine = _lowered(system, name, tp, min(batch, tokens), tokens, longest)
-    kind = kind_of(engine, cells, times.kv_blocks(BLOCK_TOKENS, MEMORY))
+    kind = engine_kind(engine, cells, times.kv_blocks(BLOCK_TOKENS, MEMORY))
     rate = run.rate * times.tp / run.gpus
     gaps = exponentials(seed, _STREAM_ARRIVALS, np.arange(requests)) / rate
     arrival = ticks(np.cumsum(gaps))
@@ -247,4 +248,4 @@ def _lowered(
         reserve="prompt",
         refuse_over_budget=False,
     )
-    return times, cells_of(times, engine, longest, longest), engine
+    return times, cells_of(times, engine, longest), engine

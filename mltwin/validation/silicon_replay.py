@@ -16,7 +16,7 @@ from mltwin.models.gpu.draw import draw as draw_profile
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.serving.hooks import ROLES
 from mltwin.models.serving.tables import DONE, RESERVES, EngineKind, IterationCells, ServingInput
-from mltwin.policies.registry import resolve
+from mltwin.serving_cluster import lowered_cells
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng import LENGTHS
 from mltwin.sim.rng_arrays import uniforms
@@ -56,7 +56,6 @@ class Prediction:
 def replay(
     run: Run,
     seed: int = 0,
-    scale: float = 1.0,
     draw: tuple[int, float] | None = None,
     **changes: Any,
 ) -> Prediction:
@@ -65,7 +64,6 @@ def replay(
     Args:
         run: what was measured.
         seed: of the lengths.
-        scale: iterations last this many times as long (for a fitted scale).
         draw: on tables drawn from their error: which draw, and the confidence of the prediction
             without one (:func:`mltwin.models.gpu.draw.draw`).
         changes: fields of the recipe to change, for studies of what each does.
@@ -78,7 +76,7 @@ def replay(
     steps = iterations(outputs, drafts)
     ranks, notes, confidence, flags = [], [], 1.0, None
     for i, side in enumerate(sides(run)):
-        kind, profile, flags = _kind(run, side, i, int(prompts.max()), int(outputs.max()), scale,
+        kind, profile, flags = _kind(run, side, i, int(prompts.max()), int(outputs.max()),
                                      tuple(sorted(changes.items())), draw)  # fmt: skip
         ranks.append((kind, side.workers * side.dp))
         notes += profile.answers.notes
@@ -203,7 +201,6 @@ def _kind(
     place: int,
     prompt: int,
     output: int,
-    scale: float,
     changes: tuple[tuple[str, Any], ...],
     draw: tuple[int, float] | None = None,
 ) -> tuple[EngineKind, MeasuredProfile, Recipe]:
@@ -235,7 +232,7 @@ def _kind(
         reach = max(flags.max_tokens, reach)
     if not flags.chunked and place == 0:
         reach = max(reach, 1 << (prompt - 1).bit_length())
-    cells = _cells(_Key(times), reach, prompt + output + 1, batch * (drafts + 1), scale)
+    cells = lowered_cells(times, reach, prompt + output + 1, batch * (drafts + 1))
     shorter = emitted(drafts)
     cells = speculative(
         cells,
@@ -321,47 +318,6 @@ def knee(cells: IterationCells, run: Run) -> float:
         prefill = max(0.0, run.prompt / tokens * cells.evaluate(tokens, 0, 1, work) - alone)
     demand = prefill + run.output * alone
     return demand / max(prefill + run.output * more, 1e-9 * demand)
-
-
-@functools.cache
-def _balanced() -> dict[str, Any]:
-    """Ranks and workers get equal shares of the requests, as every recipe's router gives them."""
-    names = {"route": "least_requests_in_turn", "place_decode": "least_requests_decode"}
-    return {hook: resolve(name, hook)[0].compiled() for hook, name in names.items()}
-
-
-class _Key:
-    """Equal to itself only: what cannot be hashed, as a key of a cache."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-@functools.lru_cache(maxsize=1024)
-def _lowered(key: _Key, reach: int, context: int, batch: int) -> Any:
-    return key.value.lower(reach, context, max_decode=batch)
-
-
-def _cells(key: _Key, reach: int, context: int, batch: int, scale: float) -> IterationCells:
-    table = _lowered(key, reach, context, batch)
-    cells = table.cells
-    if scale != 1.0:
-        cells = np.rint(cells * scale).astype(np.int64)
-    return IterationCells(
-        token_row=table.token_row,
-        context_knots=table.context_knots,
-        cells=cells,
-        per_sequence=round(table.per_sequence * scale),
-        per_work=round(table.per_work * scale),
-        prefill_row=table.prefill_row,
-        prefill_per_sequence=round(table.prefill_per_sequence * scale),
-    )
 
 
 def _input(

@@ -293,12 +293,6 @@ class IterationModel:
         link = hidden / self.profile.facts.nvlink_bandwidth
         return np.asarray(self.profile.host.hop_s + link)
 
-    def linear_seconds(self, tokens: Number) -> Array:
-        """All that depends on the tokens alone: GEMMs, experts, norms, communication."""
-        m = np.asarray(tokens, float)
-        time = self._gemm_seconds(m) + self._expert_seconds(m) + self._elementwise_seconds(m)
-        return time + self.communication.seconds(m)
-
     def _gemm_seconds(self, m: Array) -> Array:
         time: Array = np.zeros(())
         for gemm in self._gemms:
