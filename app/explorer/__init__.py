@@ -1,0 +1,1 @@
+"""The explorer: pages in a browser over the same commands and results."""

@@ -1,0 +1,1 @@
+"""The gate: policy metrics held against committed baselines, for continuous integration."""

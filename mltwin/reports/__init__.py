@@ -1,0 +1,1 @@
+"""Reports: comparisons as tables, figures and one self-contained HTML page."""

@@ -1,0 +1,1 @@
+"""Searches: the goodput frontier, the smallest cluster, Pareto fronts, optimisation, sensitivity."""

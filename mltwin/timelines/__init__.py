@@ -1,0 +1,1 @@
+"""Timelines: what each GPU did when, for Perfetto and for the built-in replay view."""
