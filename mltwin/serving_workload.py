@@ -2,8 +2,6 @@
 
 import json
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,26 @@ from mltwin.workloads.table import Trace
 from mltwin.workloads.transforms import head, repeat, scale_rate, window, with_arrivals
 
 from .fields import close_to, placed
-from .serving import ServingScenario, Workload
+from .remembered import Remembered
+from .serving import ServingScenario, Spec, Workload
 
-# Traces as opened, before transforms: a comparison opens the same one many times.
-_KEPT = 4
-_opened: OrderedDict[str, Trace] = OrderedDict()
-_lock = threading.Lock()
+# Comparisons and sweeps run the same requests many times: traces as opened, and as made ready.
+_MOST_BYTES = 256 * 2**20
+
+
+# What of the workload's section shapes its trace; the rest is of its clients.
+_SHAPING = (
+    *("trace", "format", "columns", "options", "sort", "on_error", "window_s", "requests"),
+    *("rate", "rate_scale", "arrivals", "burstiness", "timeout_s"),
+)
+
+
+def _bytes(trace: Trace) -> int:
+    return sum(v.nbytes for v in trace.columns().values() if isinstance(v, np.ndarray))
+
+
+_opened: Remembered[Trace] = Remembered(_bytes, _MOST_BYTES)
+_ready: Remembered[Trace] = Remembered(_bytes, _MOST_BYTES)
 
 
 def make_trace(scenario: ServingScenario, seed: int) -> Trace:
@@ -30,6 +42,13 @@ def make_trace(scenario: ServingScenario, seed: int) -> Trace:
 
     Raises InputError whose place begins with `workload`.
     """
+    workload = scenario.workload
+    shape = {name: getattr(workload, name) for name in _SHAPING}
+    opened = _opening(scenario, seed, drawn=workload.arrivals != "trace")
+    return _ready.get(_text({"shape": shape, **opened}), lambda: _make_ready(scenario, seed))
+
+
+def _make_ready(scenario: ServingScenario, seed: int) -> Trace:
     workload = scenario.workload
     trace = _open(scenario, seed)
     if workload.window_s is not None:
@@ -93,22 +112,46 @@ def tenant_weights(workload: Workload, trace: Trace) -> np.ndarray:
 
 
 def _open(scenario: ServingScenario, seed: int) -> Trace:
-    workload = scenario.workload
-    source = workload.trace
+    source = scenario.workload.trace
     try:
-        if isinstance(source, Mapping):
-            from mltwin.workloads.synthetic import synthesize
-
-            return _remembered({"spec": source, "seed": seed}, lambda: synthesize(source, seed))
-        return _open_named(scenario, source, seed)
+        opened = _opening(scenario, seed)
+        return _opened.get(_text(opened), lambda: _opened_anew(source, opened, seed))
     except InputError as error:
         raise placed(error, "workload.trace") from None
 
 
-def _open_named(scenario: ServingScenario, source: str, seed: int) -> Trace:
+def _opened_anew(source: Spec, opened: Mapping[str, Any], seed: int) -> Trace:
+    if isinstance(source, Mapping):
+        from mltwin.workloads.synthetic import synthesize
+
+        return synthesize(source, seed)
     from mltwin.workloads.catalogue import open_trace
 
-    workload = scenario.workload
+    return open_trace(opened["name"], seed=seed, **opened["options"])
+
+
+def _opening(scenario: ServingScenario, seed: int, *, drawn: bool = False) -> dict[str, Any]:
+    """All that the trace as opened depends on; the seed only where it is drawn, or `drawn` says
+    that it will be."""
+    from mltwin.workloads.catalogue import is_drawn
+
+    source = scenario.workload.trace
+    if isinstance(source, Mapping):
+        return {"spec": source, "seed": seed}
+    options = _options(scenario.workload)
+    path = scenario.resolve_path(source)
+    name = str(path) if path.exists() else source
+    return {
+        "name": name,
+        "options": options,
+        "stamp": _stamp(path),  # tells that a file has changed
+        "data": os.environ.get("MLTWIN_DATA", ""),
+        "seed": seed if drawn or is_drawn(name, **options) else None,
+    }
+
+
+def _options(workload: Workload) -> dict[str, Any]:
+    """What the trace's reader is told besides its name."""
     options: dict[str, Any] = dict(workload.options)
     if workload.columns is not None:
         options["columns"] = workload.columns
@@ -118,36 +161,20 @@ def _open_named(scenario: ServingScenario, source: str, seed: int) -> Trace:
         options["on_error"] = workload.on_error
     if workload.format != "auto":
         options["format"] = workload.format
-    path = scenario.resolve_path(source)
-    name = str(path) if path.exists() else source
-    key = {
-        "name": name,
-        "options": options,
-        "stamp": _stamp(path),
-        "seed": seed,
-        "data": os.environ.get("MLTWIN_DATA", ""),
-    }
-    return _remembered(key, lambda: open_trace(name, seed=seed, **options))
+    return options
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, default=str)
 
 
 def _stamp(path: Path) -> list[int]:
-    """What tells that a file has changed."""
+    """When a file was changed and how long it is; nothing for what is no file."""
     try:
         info = path.stat()
     except OSError:
         return []
     return [info.st_mtime_ns, info.st_size]
-
-
-def _remembered(key: Mapping[str, Any], make: Any) -> Trace:
-    text = json.dumps(key, sort_keys=True, default=str)
-    with _lock:
-        if text not in _opened:
-            _opened[text] = make()
-            while len(_opened) > _KEPT:
-                _opened.popitem(last=False)
-        _opened.move_to_end(text)
-        return _opened[text]
 
 
 def _so_many(trace: Trace, count: int) -> Trace:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,10 +171,27 @@ def open_trace(name_or_path: str | os.PathLike[str], *, seed: int = 0, **options
     return trace.changed(name=text, source=entry.page, meta={**trace.meta, **note})
 
 
+def is_drawn(name_or_path: str | os.PathLike[str], **options: Any) -> bool:
+    """Whether `open_trace` of this name or path gives other requests for another seed."""
+    text = os.fspath(name_or_path)
+    if text.startswith(_SYNTHETIC):
+        return True
+    if text not in _entries():
+        return _draws(text, options)
+    entry = info(text)
+    found = None if entry.synthetic else locate(text, verify=False)
+    return found is None or _draws(found, {**dict(entry.options), **options})
+
+
+def _draws(path: str | Path, options: Mapping[str, Any]) -> bool:
+    """Whether a file gives only statistics, or lengths, and the rest is drawn."""
+    return "arrivals" in options or Path(path).is_dir()
+
+
 def _read(path: str | Path, seed: int, options: dict[str, Any]) -> "Trace":
     from .readers import read_trace
 
-    if "arrivals" in options or Path(path).is_dir():
+    if _draws(path, options):
         options = {"seed": seed, **options}
     return read_trace(path, **options)
 
