@@ -10,13 +10,17 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench fidelity validate-local warmup venv lock clean
+.PHONY: help run app check test test-slow lint format docs gallery bench bench-studio fidelity \
+        validate-local warmup venv lock clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: $(BUILT) ## run the main comparison
 	@$(PY) -m mltwin run
+
+app: $(BUILT) ## open the explorer in a browser
+	@$(PY) -m mltwin app
 
 test: $(BUILT) ## lint, types and the fast tests (MLTWIN_DATA=folder adds the measured data)
 	@status=0; \
@@ -26,6 +30,15 @@ test: $(BUILT) ## lint, types and the fast tests (MLTWIN_DATA=folder adds the me
 
 test-slow: $(BUILT) ## the long agreement and statistics suites
 	@$(PYTEST) -m slow
+
+check: $(BUILT) ## hold the built-in policies against their committed baselines
+	@$(PY) -m mltwin check baselines
+
+docs: $(BUILT) ## build the documentation site into build/site
+	@$(PY) -m mkdocs build --strict --site-dir build/site
+
+gallery: $(BUILT) ## run the studies in full and write their pages (MLTWIN_DATA names the data)
+	@$(PY) tools/gallery.py
 
 lint: $(BUILT) ## ruff and mypy, changing nothing
 	@status=0; \
@@ -40,6 +53,9 @@ format: $(BUILT) ## let ruff mend what it can
 
 bench: $(BUILT) ## measure speed and memory against the bars (wants a quiet machine, 5 minutes)
 	@$(PY) -m benchmarks.serving --out benchmarks/results/serving.json
+
+bench-studio: $(BUILT) ## measure sweeps, gate and explorer against the bars (wants a quiet machine)
+	@$(PY) -m benchmarks.studio --out benchmarks/results/studio.json
 
 fidelity: $(BUILT) ## how far the twin is from what MLTWIN_DATA holds, against the bars (10 minutes)
 	@$(PY) -m benchmarks.fidelity --out benchmarks/results/fidelity.json

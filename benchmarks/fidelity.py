@@ -9,25 +9,14 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .serving import machine
-
-
-class Bar(NamedTuple):
-    """Most of a figure, or least where `at_least`."""
-
-    bar: float
-    at_least: bool = False
-
-    def met(self, value: float) -> bool:
-        return value >= self.bar if self.at_least else value <= self.bar
-
+from .bars import Bar, Group, give, measure
 
 BARS: dict[str, Bar] = {
     "gemm_h100_unseen_median_pct": Bar(3),
@@ -53,13 +42,6 @@ class Options(NamedTuple):
 
     data: Path
     local: Path | None
-
-
-class Group(NamedTuple):
-    """Figures that one measurement gives, and more detail."""
-
-    figures: dict[str, float]
-    detail: dict[str, Any]
 
 
 def _kernels(options: Options) -> Group:
@@ -152,50 +134,6 @@ GROUPS: dict[str, Callable[[Options], Group]] = {
 }
 
 
-def measure(names: list[str], options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Take the figures of some groups; what fails is left out, with the reason."""
-    from mltwin.sim.errors import InputError
-
-    figures: dict[str, float] = {}
-    details: dict[str, Any] = {}
-    failures: dict[str, str] = {}
-    seconds: dict[str, float] = {}
-    for name in names:
-        tell(f"measuring {name} ...")
-        started = time.perf_counter()
-        try:
-            group = GROUPS[name](options)
-        except (InputError, OSError) as error:
-            failures[name] = str(error)
-            continue
-        seconds[name] = round(time.perf_counter() - started, 1)
-        figures |= group.figures  # also those without a bar, which are only reported
-        details[name] = group.detail
-    return {
-        **figures,
-        "figures": figures,
-        "bars": {key: BARS[key].met(value) for key, value in figures.items() if key in BARS},
-        "seconds": seconds,
-        "details": details,
-        "failures": failures,
-        "machine": machine(),
-    }
-
-
-def show(results: dict[str, Any]) -> str:
-    """The results as text."""
-    lines = [f"{'key':34} {'value':>9} {'bar':>9}  met"]
-    for key, met in results["bars"].items():
-        bar = BARS[key]
-        sign = ">=" if bar.at_least else "<="
-        lines.append(f"{key:34} {results[key]:9.3f} {sign} {bar.bar:>6g}  {'yes' if met else 'NO'}")
-    others = results["figures"].keys() - results["bars"].keys()
-    lines += [f"{key:34} {results[key]:9.3f}" for key in sorted(others)]
-    lines += [f"{name}: {reason}" for name, reason in results["failures"].items()]
-    about = results["machine"]
-    return "\n".join([*lines, f"{about['cpu']}, {about['cores']} cores, Python {about['python']}"])
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -214,12 +152,9 @@ def main() -> int:
     chosen = _arguments()
     names = chosen.only or list(GROUPS)
     options = Options(Path(chosen.data), chosen.local)
-    results = measure(names, options, lambda text: print(text, file=sys.stderr, flush=True))
-    if chosen.out:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    print(json.dumps(results) if chosen.json else show(results))
-    return 1 if results["failures"] else 0
+    groups = {name: partial(take, options) for name, take in GROUPS.items()}
+    results = measure(groups, names, BARS, lambda text: print(text, file=sys.stderr, flush=True))
+    return give(results, BARS, as_json=chosen.json, out=chosen.out)
 
 
 if __name__ == "__main__":
