@@ -58,6 +58,12 @@ class Scenario(Section):
         """Run once; `options` are the system's own (such as `progress`). Subclasses fill this."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to simulate")
 
+    def check(self) -> None:
+        """Look up the names that the fields give (policies, models, files), before anything runs.
+
+        Systems with such names fill this. Raises InputError for the first that is not there.
+        """
+
     def redraw(self, result: "Result", index: int, **options: Any) -> "Result":
         """The run of `result` once more under the `index`-th draw of its models' fitted parameters.
 
@@ -208,7 +214,7 @@ def system_class(name: Any, *, where: str | None = None) -> type[Scenario]:
     if name is None:
         known = ", ".join(system_names())
         raise InputError("is missing", where=place, mend=f"say which system it is: {known}")
-    if name not in _SYSTEMS and name in _BUILTIN:
+    if isinstance(name, str) and name not in _SYSTEMS and name in _BUILTIN:
         importlib.import_module(_BUILTIN[name])
     if not isinstance(name, str) or name not in _SYSTEMS:
         raise InputError(

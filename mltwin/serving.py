@@ -108,6 +108,11 @@ class Pool(Section):
     )
     replicas: int = Field(8, ge=0, le=4096, description="how many")
     gpu: str = Field("h100-sxm-80gb", description="name from `mltwin gpus list`, or a profile.json")
+    timing: Spec | None = Field(
+        None,
+        description="iteration times of your own (a JSON file or a table, format "
+        "mltwin-user-timing-1) instead of the GPU profile's; set kv_blocks too",
+    )
     tp: int = Field(1, ge=1, le=64, description="tensor parallel GPUs of a replica")
     pp: int = Field(1, ge=1, le=64, description="pipeline stages of a replica")
     dp: int = Field(
@@ -307,6 +312,15 @@ class ServingScenario(Scenario):
             until_s=until_s,
             progress=progress,
         )
+
+    def check(self) -> None:
+        """Look up policies, model, GPUs and trace by their names.
+
+        Raises InputError for the first that is not there, or a policy's parameter that it has not.
+        """
+        from .serving_run import check_names
+
+        check_names(self)
 
     def redraw(
         self,

@@ -1,9 +1,11 @@
 """From the `cluster` section of a serving scenario to kinds of replica and columns of replicas."""
 
 import functools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from mltwin.models.gpu.draw import draw as draw_profile
 from mltwin.models.gpu.iteration import IterationModel
 from mltwin.models.gpu.lowering import lower
 from mltwin.models.gpu.profile import GpuProfile, load_profile, shipped_path
+from mltwin.models.gpu.user import UserTable, load_user_table
 from mltwin.models.llm.config import load_model
 from mltwin.models.llm.model import Model
 from mltwin.models.llm.precision import precision
@@ -113,12 +116,31 @@ def served_model(scenario: ServingScenario) -> Model:
     return model.with_weights(section.quantisation) if section.quantisation else model
 
 
+def check_hardware(scenario: ServingScenario) -> None:
+    """Look up the model and the pools' GPUs.
+
+    Raises InputError for one that is not there.
+    """
+    served_model(scenario)
+    for name, pool in scenario.cluster.items():
+        try:
+            _profile(*_profile_file(scenario, pool.gpu))
+        except InputError as error:
+            raise placed(error, f"cluster.{name}.gpu") from None
+
+
 def pool_times(scenario: ServingScenario, name: str) -> IterationModel:
     """The iteration model of a pool's replicas.
 
     Raises InputError as `make_cluster`.
     """
     pool = scenario.cluster[name]
+    if pool.timing is not None:
+        raise InputError(
+            "the pool brings its own iteration times",
+            where=f"cluster.{name}.timing",
+            mend="leave them out: a GPU profile is needed here",
+        )
     try:
         profile = _profile(*_profile_file(scenario, pool.gpu))
         return _times(_Same(profile), served_model(scenario), _options(scenario, pool))
@@ -186,16 +208,23 @@ def _kind(
         value = getattr(pool, field)
         if value is not None:
             precision(value, where=field)
-    times = _times(_Same(profile), model, _options(scenario, pool))
+    times: IterationModel | UserTable
+    if pool.timing is None:
+        times = _times(_Same(profile), model, _options(scenario, pool))
+    else:
+        times = _own_times(scenario, pool, draw)
     blocks = pool.kv_blocks or times.kv_blocks(
         block_tokens, gpu_memory_utilization=pool.gpu_memory_utilization
     )
     kv_bytes = model.kv_bytes_per_token(pool.kv_dtype or scenario.model.kv_dtype)
-    cells = rescaled(cells_of(times, engine, longest), times, pool.time_scale, times.host_s)
+    host_s = times.host_s
+    if pool.timing is not None and pool.host_overhead_ms is not None:
+        host_s = pool.host_overhead_ms / 1000
+    cells = rescaled(cells_of(times, engine, longest), times, pool.time_scale, host_s)
     kind = replace(
         engine_kind(engine, cells, blocks),
         host_blocks=int(pool.host_memory_gb * 1e9 / (block_tokens * kv_bytes)),
-        swap_ticks=_swap_ticks(times, profile),
+        swap_ticks=_swap_ticks(model, pool, profile, pool.kv_dtype or scenario.model.kv_dtype),
         startup=int(ticks(pool.startup_s)),
     )
     power = profile.power
@@ -250,7 +279,8 @@ def cells_of(times: Any, engine: Engine, longest: int) -> IterationCells:
     as far as the longest request.
 
     Args:
-        times: an IterationModel, or anything that `mltwin.models.gpu.lowering.lower` takes.
+        times: a UserTable, an IterationModel, or anything that `mltwin.models.gpu.lowering.lower`
+            takes.
         engine: whose budget and batch the table covers.
         longest: most tokens of one request.
     """
@@ -267,7 +297,7 @@ def lowered_cells(times: Any, max_tokens: int, longest: int, max_decode: int) ->
 
 
 def rescaled(
-    cells: IterationCells, times: IterationModel, scale: float, host_s: float
+    cells: IterationCells, times: IterationModel | UserTable, scale: float, host_s: float
 ) -> IterationCells:
     """Cells whose GPU part lasts ``scale`` times as long, with another host overhead.
 
@@ -323,11 +353,7 @@ def _profile_file(scenario: ServingScenario, given: str) -> tuple[str, tuple[int
     """What `load_profile` takes for a pool's `gpu`, and what tells that the file has changed."""
     path = scenario.resolve_path(given)
     source, file = (str(path), path) if path.is_file() else (given, shipped_path(given.lower()))
-    try:
-        info = file.stat()
-    except OSError:
-        return source, (0, 0)
-    return source, (info.st_mtime_ns, info.st_size)
+    return source, _stamp(file)
 
 
 @functools.lru_cache(maxsize=_KEPT)
@@ -343,7 +369,11 @@ def _times(profile: _Same, model: Model, options: tuple[tuple[str, Any], ...]) -
 
 @functools.lru_cache(maxsize=_KEPT)
 def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> IterationCells:
-    table = lower(times.value, max_tokens, max_context, max_decode=max_decode)
+    given = times.value
+    if isinstance(given, UserTable):
+        table = given.lower(max_tokens, max_context)
+    else:
+        table = lower(given, max_tokens, max_context, max_decode=max_decode)
     return IterationCells(
         token_row=table.token_row,
         context_knots=table.context_knots,
@@ -355,9 +385,52 @@ def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -
     )
 
 
-def _swap_ticks(times: IterationModel, profile: GpuProfile) -> int:
+def _own_times(scenario: ServingScenario, pool: Pool, draw: int | None) -> UserTable:
+    """The iteration times that a pool brings along, of its whole replica.
+
+    Raises InputError for malformed ones, and for a draw: they state no error.
+    """
+    assert pool.timing is not None
+    if draw is not None:
+        raise InputError(
+            "iteration times of one's own state no error to draw from",
+            where="timing",
+            mend="leave the error bars out",
+        )
+    given = pool.timing
+    try:
+        if isinstance(given, str):
+            file = scenario.resolve_path(given)
+            return _read_times(str(file), _stamp(file))
+        return _made_times(json.dumps(given, sort_keys=True))
+    except InputError as error:
+        raise placed(error, "timing") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_times(file: str, stamp: tuple[int, int]) -> UserTable:
+    """The times in a file, read again when it (of this time and size) has changed."""
+    del stamp
+    return load_user_table(file)
+
+
+@functools.lru_cache(maxsize=64)
+def _made_times(text: str) -> UserTable:
+    return load_user_table(json.loads(text))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What tells that a file has changed."""
+    try:
+        info = file.stat()
+    except OSError:
+        return 0, 0
+    return info.st_mtime_ns, info.st_size
+
+
+def _swap_ticks(model: Model, pool: Pool, profile: GpuProfile, kv_dtype: str | None) -> int:
     """Ticks to copy the KV of one token to or from the host, each GPU its own part."""
-    part = times.model.kv_bytes_per_token_per_gpu(times.tp, times.pp, times.kv_dtype)
+    part = model.kv_bytes_per_token_per_gpu(pool.tp, pool.pp, kv_dtype)
     return int(ticks(part / profile.facts.host_link_bandwidth))
 
 

@@ -18,10 +18,10 @@ from mltwin.workloads.table import DEFAULTS, Trace
 
 from .engines import make_engine
 from .serving import ServingScenario
-from .serving_cluster import Cluster, make_cluster
+from .serving_cluster import Cluster, check_hardware, make_cluster
 from .serving_frontend import FrontEnd
 from .serving_result import ServingResult
-from .serving_workload import deadlines, make_trace, predictions, tenant_weights
+from .serving_workload import check_trace, deadlines, make_trace, predictions, tenant_weights
 
 DEFAULT_BLOCK_TOKENS = 16
 # The kernel stops at day 96, so that no duration added to a time overflows int64 ticks.
@@ -137,6 +137,16 @@ def choose_policies(scenario: ServingScenario) -> dict[str, tuple[Policy, np.nda
             spec = name if isinstance(spec, str) else {**spec, "name": name}
         chosen[hook] = resolve(spec, hook)
     return chosen
+
+
+def check_names(scenario: ServingScenario) -> None:
+    """Look up whatever a scenario names: policies, model, GPU profiles, trace.
+
+    Raises InputError whose place is the dotted path of the field.
+    """
+    choose_policies(scenario)
+    check_hardware(scenario)
+    check_trace(scenario)
 
 
 def _built_in(hook: str, policy: Policy) -> bool:

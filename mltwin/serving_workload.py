@@ -68,6 +68,26 @@ def _make_ready(scenario: ServingScenario, seed: int) -> Trace:
     return trace
 
 
+def check_trace(scenario: ServingScenario) -> None:
+    """Look up the trace, without reading it.
+
+    Raises InputError for a name that is neither a file's nor the catalogue's.
+    """
+    from mltwin.workloads.catalogue import list_traces
+
+    source = scenario.workload.trace
+    if not isinstance(source, str) or scenario.resolve_path(source).exists():
+        return
+    known = list_traces()
+    if source.removeprefix("synthetic:") not in {
+        *known,
+        *(n.removesuffix("-synthetic") for n in known),
+    }:
+        raise InputError(
+            f"no trace or file {source!r}", where="workload.trace", mend=close_to(source, known)
+        )
+
+
 def predictions(scenario: ServingScenario, trace: Trace, seed: int) -> np.ndarray:
     """int32 output tokens of each request as policies know them.
 

@@ -5,12 +5,16 @@ import importlib
 import importlib.util
 import linecache
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mltwin.sim.errors import InputError, MltwinError
+
+# A thread must not see a module that another is still running; a file may load another.
+_loading = threading.RLock()
 
 
 def load_file(path: Path) -> ModuleType:
@@ -30,8 +34,13 @@ def load_file(path: Path) -> ModuleType:
         ) from None
     key = hashlib.sha256(str(path.resolve()).encode() + b"\0" + content).hexdigest()
     name = f"mltwin_user_policies_{key[:16]}"
-    if name in sys.modules:
+    with _loading:
+        if name not in sys.modules:
+            _run(name, path, content)
         return sys.modules[name]
+
+
+def _run(name: str, path: Path, content: bytes) -> None:
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -44,7 +53,6 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         _retell(error, str(path))
         raise
-    return module
 
 
 def load_module(name: str) -> ModuleType:

@@ -11,7 +11,14 @@ from mltwin.models.serving.hooks import MIXED_ROLE, PREFILL_ROLE
 from mltwin.sim.rng import ROUTING, keyed_below
 
 from .declare import policy
-from .views import count_serving, fewest_requests, fewest_tokens, nth_serving, serves
+from .views import (
+    count_serving,
+    fewest_requests,
+    fewest_tokens,
+    nth_serving,
+    serves,
+    shorter_queue,
+)
 
 
 @policy("route")
@@ -165,17 +172,17 @@ def session_sticky(request, replicas, _hits, _ctx, _params, memory):
 def splitwise_mixed(_request, replicas, _hits, _ctx, params, _memory):
     """Splitwise's mixed pool, prompt side: the prefill replica with the fewest tokens queued; when
     these exceed `limit_tokens`, the mixed replica with the fewest, if it has fewer (Patel et al.,
-    "Splitwise", ISCA 2024, section IV-A).
+    "Splitwise", ISCA 2024, section IV-A). What is being prefilled is queued no more: of equal
+    queues the one with the fewest requests outstanding is taken.
     """
     own = -1
     mixed = -1
     for i in range(len(replicas)):
         if serves(replicas[i], PREFILL_ROLE):
-            queued = replicas[i].queued_tokens
             if replicas[i].role == MIXED_ROLE:
-                if mixed < 0 or queued < replicas[mixed].queued_tokens:
+                if mixed < 0 or shorter_queue(replicas[i], replicas[mixed]):
                     mixed = i
-            elif own < 0 or queued < replicas[own].queued_tokens:
+            elif own < 0 or shorter_queue(replicas[i], replicas[own]):
                 own = i
     if own < 0 or mixed < 0:
         return max(own, mixed)

@@ -20,6 +20,14 @@ def plays(replica: Any, role: int) -> bool:
     return replica.state == UP and replica.role == role
 
 
+def shorter_queue(one: Any, other: Any) -> bool:
+    """Whether a replica has fewer tokens queued than another, or as many and fewer requests
+    outstanding: those that are being prefilled are queued no more."""
+    if one.queued_tokens != other.queued_tokens:
+        return one.queued_tokens < other.queued_tokens
+    return one.outstanding < other.outstanding
+
+
 def count_serving(replicas: Any, phase: int) -> int:
     """How many replicas serve a phase."""
     count = 0

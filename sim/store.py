@@ -61,7 +61,9 @@ class StoredRun:
         if hashlib.sha256(content).hexdigest() != self.checksums[name]:
             raise _damaged(path, "the file does not match its checksum")
         try:
-            return pq.read_table(pa.BufferReader(content))
+            # Without threads of its own: they can outlive the interpreter, and abort its exit.
+            file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+            return file.read(use_threads=False)
         except pa.ArrowException as error:
             raise _damaged(path, str(error)) from None
 

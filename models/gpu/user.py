@@ -11,7 +11,9 @@ One JSON object with ``"format": "mltwin-user-timing-1"``, a ``kind`` and, optio
   ``decoding_smallbs`` and ``decoding_largebs`` [a, b, c], t = a + b sum(context) + c batch, large
   from ``decoding_large_small_bs_threshold`` requests on;
 - ``splitwise``: points in milliseconds as Splitwise (ISCA 2024, section V) interpolates them, and
-  ``phase``: ``points`` [[tokens, ms], ...] for ``prefill``, [[batch, ms], ...] for ``decode``.
+  ``phase``: ``points`` [[tokens, ms], ...] for ``prefill``, [[batch, ms], ...] for ``decode``;
+- ``phases``: ``prefill`` and ``decode``, each an object of one of the kinds above: iterations that
+  hold prompt tokens are timed by the first, all others by the second.
 """
 
 import json
@@ -45,18 +47,26 @@ _FIELDS = {
         "decoding_large_small_bs_threshold",
     },
     "splitwise": {"phase", "points"},
+    "phases": {"prefill", "decode"},
 }
 
 
 @dataclass(frozen=True)
 class UserTable:
-    """User-given timings behind the interface of ``IterationModel``."""
+    """User-given timings behind the interface of ``IterationModel``.
+
+    They hold the whole iteration: nothing of it is told apart as the host's (``host_s``,
+    ``sequence_s``).
+    """
 
     name: str
     data: Mapping[str, Any]
     where: str | None = None
 
     linear_in_context = True
+    host_s = 0.0
+    sequence_s = 0.0
+    notes: tuple[str, ...] = ()
 
     def lower(
         self, max_tokens: int, max_context: int, max_decode: int = 256, tolerance: float = 0.005
@@ -90,6 +100,8 @@ class UserTable:
             return table
         if kind == "distserve":
             return self._distserve(max_tokens)
+        if kind == "phases":
+            return _joined(*(self._part(name)._table(max_tokens) for name in ("prefill", "decode")))
         return self._splitwise(max_tokens)
 
     def seconds(
@@ -142,6 +154,12 @@ class UserTable:
             if not isinstance(value, int | float) or not np.isfinite(value):
                 raise InputError(f"field {name!r} holds {value!r}", mend="give finite numbers")
         return [float(value) for value in values]
+
+    def _part(self, name: str) -> "UserTable":
+        data = self.data.get(name)
+        if not isinstance(data, Mapping):
+            raise InputError(f"field {name!r} is {data!r}", mend="give timings of one phase")
+        return UserTable(self.name, _checked(data, self.where, parts=False), self.where)
 
     def _phase(self) -> str:
         phase = self.data.get("phase")
@@ -210,17 +228,49 @@ def load_user_table(source: str | Path | Mapping[str, Any]) -> UserTable:
             raise InputError(f"not JSON ({error})", where=where) from None
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         raise InputError("not user timings", where=where, mend=f"'format' must be {FORMAT!r}")
+    table = UserTable(str(data.get("name", name)), _checked(data, where), where)
+    table.lower(1, 1)
+    return table
+
+
+def _checked(
+    data: Mapping[str, Any], where: str | None, *, parts: bool = True
+) -> Mapping[str, Any]:
+    """The object, of a known kind and without unknown fields.
+
+    Raises:
+        InputError: it is not.
+    """
+    known = sorted(kind for kind in _FIELDS if parts or kind != "phases")
     kind = data.get("kind")
-    if kind not in _FIELDS:
-        raise InputError(f"kind {kind!r}", where=where, mend=f"use one of {sorted(_FIELDS)}")
+    if kind not in known:
+        raise InputError(f"kind {kind!r}", where=where, mend=f"use one of {known}")
     unknown = sorted(set(data) - _FIELDS[kind] - {"format", "kind", "name", "kv_blocks"})
     if unknown:
         raise InputError(
             f"unknown field {unknown[0]!r}", where=where, mend=f"known are {sorted(_FIELDS[kind])}"
         )
-    table = UserTable(str(data.get("name", name)), data, where)
-    table.lower(1, 1)
-    return table
+    return data
+
+
+def _joined(prefill: IterationTable, decode: IterationTable) -> IterationTable:
+    """One table that times iterations with prompt tokens by the first, all others by the second."""
+    knots = np.union1d(prefill.context_knots, decode.context_knots)
+    cells = []
+    for table in (decode, prefill):
+        column = np.searchsorted(table.context_knots, knots[:-1], side="right") - 1
+        by_row = table.cells.reshape(table.rows, table.columns, 4)
+        cells.append(by_row[:, column].reshape(-1, 4))
+    shortest = min(prefill.max_tokens, decode.max_tokens) + 1
+    return IterationTable(
+        token_row=decode.token_row[:shortest],
+        context_knots=knots,
+        cells=np.concatenate(cells),
+        per_sequence=decode.per_sequence,
+        per_work=prefill.per_work,
+        prefill_row=prefill.token_row[:shortest] + np.int32(decode.rows),
+        prefill_per_sequence=prefill.per_sequence,
+    )
 
 
 def _one_column() -> npt.NDArray[np.int64]:

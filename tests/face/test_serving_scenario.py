@@ -237,3 +237,9 @@ def test_the_main_jobs_variants_are_valid() -> None:
     for family in variants(default_traffic()[0]):
         for set_up in family:
             assert set_up.scenario.gpus == 32
+
+
+@pytest.mark.parametrize("system", [["x"], 3, {"name": "serving"}, "servign"])
+def test_what_is_no_system_is_refused(system) -> None:
+    with pytest.raises(mt.InputError, match="unknown system"):
+        mt.Scenario.parse({"system": system})

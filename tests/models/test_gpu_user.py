@@ -126,3 +126,22 @@ def test_files_that_cannot_be_read(tmp_path) -> None:
     broken.write_text("{")
     with pytest.raises(InputError, match=r"broken\.json: not JSON"):
         load_user_table(broken)
+
+
+def test_phases_are_timed_apart() -> None:
+    prefill = {"kind": "linear", "constant_s": 1e-3, "per_token_s": 1e-5, "per_work_s": 1e-9}
+    lowered = IterationModel("llama-3.1-8b", "h100-sxm-80gb").lower(256, 4096)
+    decode = lowered.to_dict() | {"per_sequence": 7}
+    joined = load_user_table(
+        {"format": FORMAT, "kind": "phases", "prefill": prefill, "decode": decode}
+    )
+    table = joined.lower(256, 1)
+    tok = np.arange(1, 257)
+    own = load_user_table({"format": FORMAT, **decode}).lower(256, 1)
+    assert np.array_equal(table.evaluate(tok, 900 * tok, tok), own.evaluate(tok, 900 * tok, tok))
+    alone = load_user_table({"format": FORMAT, **prefill}).lower(256, 1)
+    for context in (0, 5000, 10**6):
+        assert np.array_equal(
+            table.evaluate(tok, context, 1, tok * (tok + 1) // 2),
+            alone.evaluate(tok, context, 1, tok * (tok + 1) // 2),
+        )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -385,3 +386,20 @@ def test_names_are_found_without_the_compiler() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_threads_never_see_half_a_file(tmp_path):
+    """The first threads that name a file wait until one of them has run it."""
+    file = tmp_path / "slow.py"
+    file.write_text(
+        "import time\n"
+        "time.sleep(0.2)\n"
+        "from mltwin.policies import policy\n"
+        "@policy('route')\n"
+        "def last(request, replicas, hits, ctx, params, memory):\n"
+        "    '''The last replica.'''\n"
+        "    return len(replicas) - 1\n"
+    )
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: resolve(f"{file}:last", "route")[0].name, range(8)))
+    assert len(set(found)) == 1

@@ -210,6 +210,8 @@ def test_splitwise_prompts_overflow_to_the_mixed_pool() -> None:
     assert chosen(90, 100, 0, 0) == 0
     assert chosen(200, 101, 50, 0) == 2
     assert chosen(200, 101, 300, 0) == 1
+    busy = replicas(role=[PREFILL_ROLE] * 3, queued_tokens=[0, 0, 5], outstanding=[1, 0, 0])
+    assert route("splitwise_mixed", busy) == 1, "what is being prefilled counts"
     assert route("splitwise_mixed", replicas(role=[DECODE_ROLE, MIXED_ROLE])) == 1
 
 
