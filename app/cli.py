@@ -1,5 +1,5 @@
-"""The command line: `mltwin run`, `compare`, `traces`, `models`, `gpus`, `policies`, `scenario`,
-`calibrate`, `validate`, `doctor`, `warmup`.
+"""The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `traces`,
+`models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -11,11 +11,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from .app_commands import open_explorer
 from .calibrate_commands import calibrate
-from .run_commands import compare, run
+from .check_commands import check
+from .compare_commands import compare
+from .run_commands import run
+from .search_commands import search
 from .setup_commands import doctor, scenario, warmup
-from .shelf_commands import gpus, models, policies, traces
+from .shelf_commands import gpus, models, policies
+from .sweep_commands import sweep
+from .timeline_commands import timeline
+from .trace_commands import traces
 from .validate_commands import validate
+from .worker_commands import worker
 
 app = typer.Typer(
     name="mltwin",
@@ -27,6 +35,10 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(sweep)
+app.add_typer(search, name="search")
+app.command()(check)
+app.command()(timeline)
 app.add_typer(traces, name="traces")
 app.add_typer(models, name="models")
 app.add_typer(gpus, name="gpus")
@@ -34,6 +46,8 @@ app.add_typer(policies, name="policies")
 app.add_typer(scenario, name="scenario")
 app.add_typer(calibrate, name="calibrate")
 app.add_typer(validate, name="validate")
+app.command("app")(open_explorer)
+app.command("worker", hidden=True)(worker)
 app.command()(doctor)
 app.command()(warmup)
 

@@ -1,4 +1,4 @@
-"""`mltwin run` and `mltwin compare`."""
+"""`mltwin run`, and what commands that run scenarios share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,59 +85,13 @@ def run(
     if plot is not None:
         result.plot(plot)
         tell(f"drawn to {plot}")
-    for path, method in ((timeline, "to_chrome_trace"), (export_trace, "export_trace")):
-        if path is not None:
-            _of_serving(result, method)(path)
-            tell(f"written to {path}")
+    if timeline is not None:
+        result.timeline().save(timeline)
+        tell(f"written to {timeline}")
+    if export_trace is not None:
+        _of_serving(result, "export_trace")(export_trace)
+        tell(f"written to {export_trace}")
     _print_result(result, format)
-
-
-def compare(
-    items: Annotated[list[Path], typer.Argument(help="Scenario files or folders of stored runs.")],
-    set_: Set = None,
-    vary: Annotated[
-        str | None,
-        typer.Option(metavar="FIELD=A,B,..", help="Compare values of a field of one scenario."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 1,
-    metrics: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the results in this folder.")] = None,
-    goodput: Goodput = None,
-    error_bars: ErrorBars = None,
-    format: Annotated[str, typer.Option(help="table, json or markdown.")] = "table",
-    plot: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
-    workers: Workers = None,
-    progress_json: ProgressJson = False,
-) -> None:
-    """Run scenarios on the same seeds and set them side by side; the first is the base."""
-    import mltwin
-
-    _choice("--format", format, ("table", "json", "markdown"))
-    draws = None if error_bars is None else _draws(error_bars)
-    todo: list[Any] = [item if item.is_dir() else _loaded(item, set_, goodput) for item in items]
-    if vary is not None:
-        todo = [variant for item in todo for variant in _varied(item, vary)]
-    say_if_cold()
-    with progress_bar("comparing", as_json=progress_json) as update:
-        compared = mltwin.compare(
-            todo,
-            seeds=range(seeds) if seeds > 1 else None,
-            workers=workers,
-            store=out,
-            progress=lambda done, n: update(done / n, f"{done} of {n} runs"),
-            error_bars=draws,
-        )
-    chosen = metrics.split(",") if metrics else None
-    if plot is not None:
-        compared.plot(plot, chosen)
-        tell(f"drawn to {plot}")
-    table = compared.table(chosen)
-    if format == "json":
-        show_json(compared.data())
-    elif format == "markdown":
-        print(table.markdown(), end="")
-    else:
-        show_tables(table)
 
 
 def say_if_cold() -> None:
@@ -185,20 +139,6 @@ def _loaded(path: Path, set_: list[str] | None, goodput: list[str] | None) -> "S
         changes[f"slo.{name}_ms"] = limit
     scenario = Scenario.load(path)
     return scenario.changed(changes) if changes else scenario
-
-
-def _varied(item: Any, vary: str) -> list["Scenario"]:
-    from mltwin import InputError, Scenario
-    from mltwin.tomlfile import parse_value
-
-    field, equals, values = vary.partition("=")
-    if not equals or not values or not isinstance(item, Scenario):
-        raise InputError(
-            f"{vary!r} varies nothing", where="--vary", mend="write field=a,b for a scenario file"
-        )
-    last = field.rpartition(".")[2]
-    texts = [text.strip() for text in values.split(",")]
-    return [item.changed({field: parse_value(text), "name": f"{last} = {text}"}) for text in texts]
 
 
 def _print_result(result: "Result", format: str) -> None:

@@ -68,19 +68,32 @@ def validate_trace(
     skip: Annotated[bool, typer.Option("--skip", help="Count bad lines, do not stop.")] = False,
 ) -> None:
     """Read a trace file and say what is in it, or what is wrong with it."""
-    from mltwin import InputError
     from mltwin.shelf import trace_info as made
 
     choices: dict[str, Any] = {"format": format, "sort": sort}
     if columns is not None:
-        try:
-            choices["columns"] = json.loads(columns)
-        except ValueError as error:
-            raise InputError(f"is not JSON: {error}", where="--columns") from None
+        choices["columns"] = column_map(columns)
     if skip:
         choices["on_error"] = "skip"
     show_tables(made(str(path), **choices))
     tell("the file is a valid trace")
+
+
+def column_map(text: str) -> dict[str, str]:
+    """The value of `--columns`.
+
+    Raises InputError for what is no JSON object of texts.
+    """
+    from mltwin import InputError
+
+    mend = 'write {"arrival": "ts", "prompt": "in", "output": "out"}'
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"is not JSON: {error}", where="--columns", mend=mend) from None
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise InputError("maps no names to names", where="--columns", mend=mend)
+    return found
 
 
 models = _group("Language models: list, show.")

@@ -146,6 +146,24 @@ def local(
     _show(report, out, json_)
 
 
+@validate.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(help="pairs.csv or groups.csv of a report's folder.")],
+    json_: AsJson = False,
+    points: Annotated[
+        int, typer.Option(min=0, help="With --json: at most so many of the pairs.")
+    ] = 0,
+) -> None:
+    """Print a stored report once more, from the pairs or groups that `--out` left."""
+    from mltwin.validation.reading import points_of, read_report
+
+    report = read_report(file)
+    if json_:
+        show_json({**report.data(), "kind": report.kind, "points": points_of(report, points)})
+    else:
+        show_tables(*report.tables())
+
+
 def _loads(words: Words) -> tuple[float, ...] | None:
     found = split_words(words)
     if found is None:

@@ -13,19 +13,32 @@ if _TYPE_CHECKING:
     from mltwin.comparison import Comparison as Comparison
     from mltwin.comparison import compare as compare
     from mltwin.comparison import run as run
+    from mltwin.gate.check import check as check
+    from mltwin.gate.outcome import CheckReport as CheckReport
+    from mltwin.gate.update import make_baseline as make_baseline
+    from mltwin.gate.update import update_baseline as update_baseline
     from mltwin.policies import policy as policy
     from mltwin.result import Result as Result
     from mltwin.scenario import Scenario as Scenario
+    from mltwin.searches.cluster import smallest_cluster as smallest_cluster
+    from mltwin.searches.goodput import goodput as goodput
+    from mltwin.searches.optimise import optimise as optimise
+    from mltwin.searches.pareto import pareto as pareto
+    from mltwin.searches.planning import plan as plan
+    from mltwin.searches.sensitivity import sensitivity as sensitivity
     from mltwin.serving import ServingScenario as ServingScenario
     from mltwin.serving_result import ServingResult as ServingResult
     from mltwin.sim.errors import InputError as InputError
     from mltwin.sim.errors import KernelError as KernelError
     from mltwin.sim.errors import MltwinError as MltwinError
+    from mltwin.sweeps.run import sweep as sweep
+    from mltwin.sweeps.sweep import Sweep as Sweep
     from mltwin.workloads.catalogue import open_trace as open_trace
     from mltwin.workloads.table import Trace as Trace
 
 # What `import mltwin as mt` offers; each is imported when it is first used.
 _OFFERED = {
+    "CheckReport": "mltwin.gate.outcome",
     "Comparison": "mltwin.comparison",
     "InputError": "mltwin.sim.errors",
     "KernelError": "mltwin.sim.errors",
@@ -34,11 +47,22 @@ _OFFERED = {
     "Scenario": "mltwin.scenario",
     "ServingResult": "mltwin.serving_result",
     "ServingScenario": "mltwin.serving",
+    "Sweep": "mltwin.sweeps.sweep",
     "Trace": "mltwin.workloads.table",
+    "check": "mltwin.gate.check",
     "compare": "mltwin.comparison",
+    "goodput": "mltwin.searches.goodput",
+    "make_baseline": "mltwin.gate.update",
     "open_trace": "mltwin.workloads.catalogue",
+    "optimise": "mltwin.searches.optimise",
+    "pareto": "mltwin.searches.pareto",
+    "plan": "mltwin.searches.planning",
     "policy": "mltwin.policies",
     "run": "mltwin.comparison",
+    "sensitivity": "mltwin.searches.sensitivity",
+    "smallest_cluster": "mltwin.searches.cluster",
+    "sweep": "mltwin.sweeps.run",
+    "update_baseline": "mltwin.gate.update",
 }
 __all__ = ["__version__", *_OFFERED]
 

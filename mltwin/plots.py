@@ -27,6 +27,7 @@ INK, FAINT, GRID = "#222222", "#767676", "#E4E4E4"
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "font.family": "sans-serif",
+    "text.color": INK,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -52,6 +53,7 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": 160,
     "savefig.bbox": "tight",
     "svg.hashsalt": "mltwin",
+    "text.parse_math": False,  # a scenario's name may hold a $
 }
 
 
@@ -105,8 +107,25 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
     return figure
 
 
+def figure_bytes(figure: "Figure", kind: str) -> bytes:
+    """A figure as the content of a file: `png`, `svg` or `pdf`. Equal figures give equal bytes."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    with _our_style():
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
 def draw_cdf(
-    axes: "Axes", values: np.ndarray, *, colour: str, label: str | None = None, points: int = 2000
+    axes: "Axes",
+    values: np.ndarray,
+    *,
+    colour: str,
+    label: str | None = None,
+    points: int = 2000,
+    faint: bool = False,
 ) -> None:
     """The empirical distribution of values; thinned evenly in rank, both ends kept."""
     ordered = np.sort(values)
@@ -114,7 +133,44 @@ def draw_cdf(
     if not n:
         return
     rank = np.unique(np.linspace(0, n - 1, min(n, points)).astype(np.int64))
-    axes.plot(ordered[rank], (rank + 1) / n, color=colour, label=label, drawstyle="steps-post")
+    look: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.7} if faint else {}
+    heights = (rank + 1) / n
+    axes.plot(ordered[rank], heights, color=colour, label=label, drawstyle="steps-post", **look)
+
+
+def draw_limit(axes: "Axes", limit: float | None, name: str) -> None:
+    """A dashed upright line at a limit; nothing for None."""
+    if limit is None:
+        return
+    axes.axvline(limit, color=FAINT, linewidth=1.2, linestyle="--")
+    left = limit > np.mean(axes.get_xlim())
+    axes.annotate(
+        f"{name} {limit:g}",
+        (limit, 0.02),
+        xytext=(-4 if left else 4, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontsize=8,
+        color=FAINT,
+    )
+
+
+def tell_apart(axes: "Axes") -> None:
+    """A legend where there is more than one line; any name is shown as it is."""
+    named = {line: str(line.get_label()) for line in axes.get_lines()}
+    shown = {line: text for line, text in named.items() if not text.startswith("_child")}
+    if len(shown) > 1:
+        # A legend hides labels that begin with an underscore.
+        texts = [f" {text}" if text.startswith("_") else text for text in shown.values()]
+        axes.legend(list(shown), texts, loc="best")
+
+
+def log_where_wide(axes: "Axes", values: "np.typing.ArrayLike", which: str = "x") -> None:
+    """A logarithmic axis where positive values differ by more than a factor of 20."""
+    found = np.asarray(values, float)
+    found = found[np.isfinite(found)]
+    if len(found) and found.min() > 0 and found.max() / found.min() > 20:
+        number_axis(axes, which)
 
 
 def share_axis(axes: "Axes", which: str = "y") -> None:
@@ -132,8 +188,9 @@ def number_axis(axes: "Axes", which: str = "x") -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_data_interval()
-    narrow = high < 500 * max(low, 1e-12)
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if narrow else (1,), numticks=9))
+    reach = high / max(low, 1e-12)
+    steps = (1, 2, 5) if reach < 50 else (1, 3) if reach < 500 else (1,)
+    axis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from mltwin.sim.runspec import RunSpec
 
+    from .samples import Sample
     from .scenario import Scenario
+    from .timelines.timeline import Timeline
     from .uncertainty import ErrorBars
 
 Columns = Mapping[str, np.ndarray]
@@ -44,6 +46,8 @@ class Result:
 
     headline: tuple[str, ...] = ()
     """Metrics that comparisons show first; none given: all."""
+    timeline_options: ClassVar[Mapping[str, Any]] = {}
+    """Options of a run that keep what `timeline` needs, so that it is not run twice."""
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Result:
         self.scenario: Scenario | None = None
         self.seed = 0
         self._bars: tuple[Columns, ErrorBars] | None = None
+        self._stored_spec: RunSpec | None = None
 
     def summary(self) -> dict[str, Any]:
         """The metrics, grouped where the system groups them."""
@@ -107,12 +112,44 @@ class Result:
             raise InputError(f"no table {name!r}", mend=f"there are {sorted(self.tables)}")
         return pd.DataFrame(self.tables[name])
 
+    def samples(self) -> dict[str, "Sample"]:
+        """Quantities to look at value by value (`mltwin.samples`); by default every column.
+
+        Systems name theirs: a latency of each request, with its instant and limit.
+        """
+        from .samples import table_samples
+
+        return table_samples(self)
+
     def plot(self, path: str | Path | None = None) -> "Figure":
         """The distribution of each column of the first table; saved if a path is given."""
         from .plots import plot_columns, save_figure
 
         columns = next(iter(self.tables.values()), {k: [v] for k, v in self.metrics.items()})
         return save_figure(plot_columns(columns, self.label), path)
+
+    def timeline(
+        self,
+        *,
+        window_s: "tuple[float, float] | None" = None,
+        requests: int = 500,
+        seed: int = 0,
+    ) -> "Timeline":
+        """What happened where and when, for Perfetto and the replay view; systems fill this.
+
+        Args:
+            window_s: only what touches these seconds of the run, from and to; None: all of it.
+            requests: how many requests (jobs, clients: whatever the system follows) to show.
+            seed: of the draw of those.
+
+        Raises InputError where the system keeps no timeline.
+        """
+        system = self.scenario.system if self.scenario else ""
+        raise InputError(
+            f"a {system or type(self).__name__} run has no timeline",
+            where=self.label,
+            mend="fill `timeline` in the system's result class",
+        )
 
     @property
     def label(self) -> str:
@@ -133,7 +170,12 @@ class Result:
 
     @property
     def spec(self) -> "RunSpec":
-        """All that the result depends on: scenario, seed, workload, code, versions."""
+        """All that the result depends on: scenario, seed, workload, code, versions.
+
+        Of a run read back: as it was stored.
+        """
+        if self._stored_spec is not None:
+            return self._stored_spec
         from importlib.metadata import version
 
         from mltwin import __version__
@@ -157,6 +199,15 @@ class Result:
     def params(self) -> dict[str, Any]:
         """The scenario as flat dotted names, for experiment trackers."""
         return dict(_flatten(self.scenario.data() if self.scenario else {}))
+
+    def report_html(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page about the run; its path.
+
+        Raises InputError where it cannot be written.
+        """
+        from .reports.compared import result_report
+
+        return result_report(self).save(path)
 
     def save(self, path: str | Path) -> Path:
         """Store the run in a folder of runs; the run's own folder in it.
@@ -214,6 +265,7 @@ class Result:
         result = cls.restored(stored.metrics, tables, {**about, "facts": facts})
         result.scenario, result.seed = scenario, stored.spec.seed
         result.trace_sha256 = stored.spec.trace_sha256
+        result._stored_spec = stored.spec
         if result.digest != stored.digest:
             raise InputError(
                 "the tables do not give the stored digest",

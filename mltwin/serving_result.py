@@ -7,7 +7,7 @@ so that a stored run read back is the run.
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from mltwin.models.serving.tables import DONE, STATE_NAMES
 
 from .metrics import STATS, plain, unit
 from .result import Columns, Result
-from .serving_frontend import FrontEnd
+from .serving_frontend import FrontEnd, sent
 from .serving_metrics import (
     LATENCIES,
     cluster_metrics,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mltwin.workloads.table import Trace
+
+    from .samples import Sample
+    from .timelines.timeline import Timeline
 
 # Columns of the trace that a result keeps beside the outcome's.
 TRACE_COLUMNS = ("prompt", "output", "tenant", "session", "priority")
@@ -77,6 +80,7 @@ class ServingResult(Result):
         "dollars",
         "joules",
     )
+    timeline_options: ClassVar[Mapping[str, Any]] = {"log": True, "batches": True}
 
     def __init__(
         self,
@@ -180,6 +184,24 @@ class ServingResult(Result):
     def latencies(self) -> dict[str, np.ndarray]:
         """Latencies of each request in ms by name (`serving_metrics.latencies_ms`)."""
         return latencies_ms(self.tables["requests"])
+
+    def samples(self) -> dict[str, "Sample"]:
+        """Latencies of each request in ms, at the instant it arrived, with the SLO's limits."""
+        from .samples import Sample
+
+        arrived_s = sent(self.tables["requests"]) / 1e12
+        return {
+            name: Sample.of(
+                values,
+                arrived_s,
+                title=TITLES[name].removesuffix(" (ms)"),
+                unit="ms",
+                limit=self.limits.get(name),
+                table="requests",
+            )
+            for name, values in self.latencies.items()
+            if np.isfinite(values).any()
+        }
 
     @cached_property
     def replicas(self) -> "pd.DataFrame":
@@ -327,14 +349,33 @@ class ServingResult(Result):
             write_json(Path(path), data)
         return data
 
-    def to_chrome_trace(self, path: str | Path, *, max_events: int = 500_000) -> Path:
-        """A timeline for Perfetto or chrome://tracing (`.json` or `.json.gz`).
+    def timeline(
+        self,
+        *,
+        window_s: tuple[float, float] | None = None,
+        requests: int = 500,
+        seed: int = 0,
+    ) -> "Timeline":
+        """Batches on replicas, KV transfers on links, requests, counters, failures and scaling.
 
-        Runs the scenario again with logs if this run kept none.
+        Of the requests the slowest and others drawn evenly; all else is there. Runs the scenario
+        again with logs if this run kept none.
+
+        Args:
+            window_s: only what touches these seconds of the run, from and to; None: all of it.
+            requests: how many requests to show.
+            seed: of the draw of those.
+
+        Raises InputError: no such window, or the logs cannot be made again.
         """
-        from .chrome_trace import write_chrome_trace
+        from .timelines.serving import serving_timeline
 
-        return write_chrome_trace(self, Path(path), max_events)
+        return serving_timeline(self, window_s=window_s, requests=requests, seed=seed)
+
+    def to_chrome_trace(self, path: str | Path, *, max_events: int = 300_000) -> Path:
+        """The whole timeline as a file for Perfetto or chrome://tracing (`.json`, `.json.gz`)."""
+        self.timeline().save(path, max_events=max_events)
+        return Path(path)
 
     def export_trace(self, path: str | Path) -> "Trace":
         """Write the requests as they really arrived; replaying the file gives this run again.

@@ -29,9 +29,9 @@ def trace_info(name: str, seed: int = 0, **options: Any) -> Table:
     from mltwin.workloads.catalogue import open_trace
 
     trace = open_trace(name, seed=seed, **options)
-    rows = _pairs(trace.describe())
+    rows = pairs(trace.describe())
     rows += [["source", trace.source], *([f"meta.{k}", str(v)] for k, v in trace.meta.items())]
-    return Table(["property", "value"], [[k, _cut(v)] for k, v in rows], title=trace.name)
+    return Table(["property", "value"], [[k, cut(v)] for k, v in rows], title=trace.name)
 
 
 def fetch_trace(name: str) -> Path:
@@ -69,14 +69,14 @@ def model_info(name: str) -> Table:
     from mltwin.models.llm import load_model
 
     model = load_model(name)
-    rows = [[k, v] for k, v in _pairs(asdict(model)) if k != "name" and v is not None]
+    rows = [[k, v] for k, v in pairs(asdict(model)) if k != "name" and v is not None]
     rows += [
         ["parameters", model.parameters],
         ["active_parameters", model.active_parameters],
         ["weight_bytes", model.weight_bytes],
         ["kv_bytes_per_token", model.kv_bytes_per_token()],
     ]
-    return Table(["property", "value"], [[k, _cut(v)] for k, v in rows], title=model.name)
+    return Table(["property", "value"], [[k, cut(v)] for k, v in rows], title=model.name)
 
 
 def gpus_table() -> Table:
@@ -107,7 +107,7 @@ def gpu_info(name: str) -> list[Table]:
     profile = load_profile(name)
     facts = {"facts": asdict(profile.facts), "power": asdict(profile.power)}
     facts["host"] = asdict(profile.host)
-    rows = [[k, _cut(v)] for k, v in _pairs(facts)]
+    rows = [[k, cut(v)] for k, v in pairs(facts)]
     fits: list[list[Any]] = [
         [p.operator, p.software, p.rows, p.held_rows, 100 * p.median, 100 * p.p95, p.file]
         for p in profile.provenance
@@ -176,18 +176,18 @@ def _check_hook(hook: str) -> None:
         raise InputError(f"no hook {hook!r}", mend=close_to(hook, HOOKS))
 
 
-def _pairs(data: dict[str, Any], prefix: str = "") -> list[list[Any]]:
+def pairs(data: dict[str, Any], prefix: str = "") -> list[list[Any]]:
     """Nested data as dotted names and values."""
     rows: list[list[Any]] = []
     for key, value in data.items():
         if isinstance(value, dict) and value:
-            rows += _pairs(value, f"{prefix}{key}.")
+            rows += pairs(value, f"{prefix}{key}.")
         else:
             rows.append([f"{prefix}{key}", value])
     return rows
 
 
-def _cut(value: Any) -> Any:
+def cut(value: Any) -> Any:
     """A value that fits a table's cell."""
     if isinstance(value, int | float) or value is None:
         return show(value) if not isinstance(value, bool) else str(value)

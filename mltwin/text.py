@@ -100,6 +100,10 @@ class Table:
             )
         return made
 
+    def texts(self) -> list[list[str]]:
+        """The cells of each row as text, as they are shown."""
+        return [self._texts(row) for row in self.rows]
+
     def _texts(self, row: list[Cell]) -> list[str]:
         """The cells of a row as text."""
         return [

@@ -25,13 +25,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Sessions(Spec):
     """Turns that follow the first.
 
-    go_on: chance that a first, second, ... turn is followed by another; the last one repeats.
-    new_tokens: law of the user's new text.
-    think_p50_s, think_p90_s: log-normal time from an answer's end to the next turn.
-    closed: True: the next turn waits for the answer (`after`, `delay`); False: it comes at its
-        nominal time whatever happened, as in a recorded trace.
-    nominal_tokens_per_s: answering speed assumed for nominal arrivals.
-    max_context: a session ends before prompt and output would exceed it (tokens).
+    Attributes:
+        go_on: chance that a first, second, ... turn is followed by another; the last one repeats.
+        new_tokens: law of the user's new text.
+        think_p50_s, think_p90_s: log-normal time from an answer's end to the next turn.
+        closed: True: the next turn waits for the answer (`after`, `delay`); False: it comes at its
+            nominal time whatever happened, as in a recorded trace.
+        nominal_tokens_per_s: answering speed assumed for nominal arrivals.
+        max_context: a session ends before prompt and output would exceed it (tokens).
     """
 
     go_on: list[Share] = Field(min_length=1)

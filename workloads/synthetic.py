@@ -30,17 +30,18 @@ from .transforms import head, window
 class SyntheticSpec(Spec):
     """What `synthesize` draws from.
 
-    name: of the trace.
-    requests, duration_s: how many, or for how long; give one.
-    arrivals: process of requests, or of first turns where there are sessions.
-    prompt, output: laws of tokens; with `prefixes` the prompt's comes after the system prompt.
-    spearman: rank correlation of prompt and output (Gaussian copula).
-    resample: a catalogue name or path of a trace whose (prompt, output) pairs are drawn instead.
-    sessions, prefixes: multi-turn sessions, shared system prompts.
-    warm_up_s: sessions begin this long before time 0, so that the trace opens in full swing.
-    block_tokens: tokens of a prefix block; 0: no prefix information.
-    tenants: name -> share of requests (of sessions).
-    timeout_s: after which clients give up; 0: never.
+    Attributes:
+        name: of the trace.
+        requests, duration_s: how many, or for how long; give one.
+        arrivals: process of requests, or of first turns where there are sessions.
+        prompt, output: laws of tokens; with `prefixes` the prompt's comes after the system prompt.
+        spearman: rank correlation of prompt and output (Gaussian copula).
+        resample: catalogue name or path of a trace whose (prompt, output) pairs are drawn instead.
+        sessions, prefixes: multi-turn sessions, shared system prompts.
+        warm_up_s: sessions begin this long before time 0, so that the trace opens in full swing.
+        block_tokens: tokens of a prefix block; 0: no prefix information.
+        tenants: name -> share of requests (of sessions).
+        timeout_s: after which clients give up; 0: never.
     """
 
     name: str = "synthetic"

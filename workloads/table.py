@@ -50,21 +50,21 @@ class Trace:
 
     The arrays are contiguous and read-only: `.copy()` one to change it.
 
-    arrival      int64[n]  ticks from the trace's start, >= 0, non-decreasing
-    prompt       int32[n]  prompt tokens, >= 1
-    output       int32[n]  output tokens, >= 1
-    tenant       int32[n]  index into `tenants`
-    session      int32[n]  conversation the request belongs to, -1: none
-    priority     int32[n]  larger is more urgent
-    after        int32[n]  index of the request whose completion releases this one; -1: it comes
-                           at `arrival`. Where >= 0, `arrival` is nominal (order, windows).
-    delay        int64[n]  ticks of think time after that completion
-    timeout      int64[n]  ticks after which the client gives up, 0: never
-    block_start  int64[n]  the request's prefix blocks are
-    block_count  int32[n]  `block_ids[block_start : block_start + block_count]`; the first
-    block_ids    int32[m]  `prompt // block_tokens` of them are full prompt blocks, the others hold
-                           the prompt's end and the output. Numbered from 0 by first appearance.
-    block_tokens int       tokens of a block, 0: no prefix information
+    Attributes:
+        arrival: int64[n], ticks from the trace's start, >= 0, non-decreasing.
+        prompt, output: int32[n], tokens, >= 1.
+        tenant: int32[n], index into `tenants`.
+        session: int32[n], conversation the request belongs to, -1: none.
+        priority: int32[n], larger is more urgent.
+        after: int32[n], index of the request whose completion releases this one; -1: it comes at
+            `arrival`. Where >= 0, `arrival` is nominal (order, windows).
+        delay: int64[n], ticks of think time after that completion.
+        timeout: int64[n], ticks after which the client gives up, 0: never.
+        block_start, block_count: int64[n] and int32[n]; the request's prefix blocks are
+            `block_ids[block_start : block_start + block_count]`.
+        block_ids: int32[m], numbered from 0 by first appearance. The first `prompt // block_tokens`
+            of a request are full prompt blocks, the others hold the prompt's end and the output.
+        block_tokens: tokens of a block, 0: no prefix information.
     """
 
     arrival: NDArray[np.int64]

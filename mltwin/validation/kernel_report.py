@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mltwin.plots import COLOURS, FAINT, new_figure, number_axis, save_figure
 from mltwin.sim.errors import InputError
@@ -85,6 +85,7 @@ class KernelReport:
 
     rows: tuple[KernelRow, ...]
     notes: tuple[str, ...] = ()
+    kind: ClassVar[str] = "groups"
 
     @property
     def figures(self) -> dict[str, float | None]:

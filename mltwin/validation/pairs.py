@@ -129,12 +129,17 @@ def read_csv(path: str | Path) -> list[Pair]:
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"columns {missing} are missing", where=str(path))
-            return [_pair(row, f"{path}, line {n}") for n, row in enumerate(reader, 2)]
+            return [pair_of(row, f"{path}, line {n}") for n, row in enumerate(reader, 2)]
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def _pair(row: dict[str, Any], where: str) -> Pair:
+def pair_of(row: dict[str, Any], where: str) -> Pair:
+    """A pair from the cells of a CSV row.
+
+    Raises:
+        InputError: a value that is none, at ``where``.
+    """
     given = {name: row[name] for name in COLUMNS}
     try:
         given["measured"] = float(given["measured"])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class ValidationReport:
 
     pairs: Sequence[Pair]
     fitted: str = "nothing"
+    kind: ClassVar[str] = "pairs"
     _known: dict[str | None, dict[tuple[str, str], Score]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -206,30 +205,10 @@ def test_parquet(tmp_path, split: mt.ServingResult) -> None:
     assert len(pq.read_table(tmp_path / "out" / "replicas.parquet")) == 4
 
 
-@pytest.mark.parametrize("ending", [".json", ".json.gz"])
-def test_chrome_trace(tmp_path, split: mt.ServingResult, ending: str) -> None:
-    path = split.to_chrome_trace(tmp_path / f"t{ending}")
-    content = path.read_bytes()
-    data = json.loads(gzip.decompress(content) if ending.endswith("gz") else content)
-    events = data["traceEvents"]
-    timed = [e for e in events if e["ph"] != "M"]
-    assert all(a["ts"] <= b["ts"] for a, b in pairwise(timed))
-    assert {"M", "X", "C", "s", "f"} <= {e["ph"] for e in events}
-    slices = [e for e in events if e["ph"] == "X"]
-    assert sum(e["args"]["iterations"] for e in slices) == split.replicas["iterations"].sum()
-    busy = (split.replicas["busy_prefill"] + split.replicas["busy_decode"]).sum() / 1e6
-    assert sum(e["dur"] for e in slices) == pytest.approx(busy)
-    for tid in {e["tid"] for e in slices}:
-        mine = sorted((e["ts"], e["dur"]) for e in slices if e["tid"] == tid)
-        ends = [ts + dur for ts, dur in mine]
-        assert all(e <= s[0] + 1e-3 for e, s in zip(ends[:-1], mine[1:], strict=True))
-
-
-def test_chrome_trace_is_capped(tmp_path, split: mt.ServingResult) -> None:
-    path = split.to_chrome_trace(tmp_path / "t.json", max_events=50)
-    assert len(json.loads(path.read_text())["traceEvents"]) == 50
-    with pytest.raises(mt.InputError, match=r"use \.json"):
-        split.to_chrome_trace(tmp_path / "t.txt")
+def test_chrome_trace(tmp_path, split: mt.ServingResult) -> None:
+    path = split.to_chrome_trace(tmp_path / "t.json.gz", max_events=2000)
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    assert 1000 < len(events) <= 2000 and {"M", "X", "C", "b"} <= {e["ph"] for e in events}
 
 
 def test_event_log() -> None:
