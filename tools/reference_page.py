@@ -3,11 +3,14 @@
 `python tools/reference_page.py` writes the page, `--check` says whether it is current.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+
+_KINDS = {"i4": "int32", "i8": "int64", "f8": "float64"}
 
 
 def cell(text: Any) -> str:
@@ -45,7 +48,7 @@ def kind_of(field: dict[str, Any]) -> str:
 def default_of(field: dict[str, Any]) -> str:
     """The default as TOML would write it; nothing for None and for tables."""
     value = field.get("default")
-    if value is None or isinstance(value, dict | list):
+    if value is None or value == "" or isinstance(value, dict | list):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -110,13 +113,28 @@ def policy_part() -> str:
     return f"## Hooks\n\n{hooks}\n\n## Policies\n\n{policies}"
 
 
+def record_part() -> str:
+    """What policies are given: the fields of each record, with the comments of the source."""
+    from mltwin.models.serving import hooks
+
+    source = Path(str(hooks.__file__)).read_text("utf-8")
+    parts = ["## Records", "What the arguments of a policy hold, with units. All are read-only."]
+    for block in re.findall(r"^[A-Z]+ = record\((.*?)^\)", source, re.S | re.M):
+        name = re.search(r'"(\w+)"', block)
+        fields = re.findall(r'\(\s*"(\w+)",\s*"(\w+)",?\s*\),?(?:[ ]*# (.*))?', block)
+        assert name is not None and fields
+        body = [[f"`{field}`", _KINDS[kind], comment] for field, kind, comment in fields]
+        parts += [f"### {name[1]}", rows(["field", "type", "what"], body)]
+    return "\n\n".join(parts)
+
+
 def page() -> str:
     """The whole page."""
     head = (
-        "# Reference\n\nMade by `python tools/reference_page.py` from the code; a test holds it "
-        "current. What the words mean: [serving.md](serving.md)."
+        "# Fields, engines, policies\n\nMade by `python tools/reference_page.py` from the code; a "
+        "test holds it current. What the words mean: [Scenarios and metrics](serving.md)."
     )
-    return "\n\n".join([head, scenario_part(), engine_part(), policy_part()]) + "\n"
+    return "\n\n".join([head, scenario_part(), engine_part(), policy_part(), record_part()]) + "\n"
 
 
 def main() -> int:
