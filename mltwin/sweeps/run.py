@@ -18,7 +18,7 @@ from .identity import code_hash, point_key, run_key
 from .jobs import Job, run_jobs
 from .record import FILE, Record, read_record, write_record
 from .store import SweepStore, open_store
-from .study import Study, load_study, make_study
+from .study import Study, load_study, look_up, make_study
 from .sweep import Sweep, by_point
 from .work import Row
 
@@ -108,7 +108,7 @@ def _study(
             return load_study(base)
         raise InputError("there is no space", where="sweep", mend='give {"field": [1, 2, 3]}')
     scenario = base if isinstance(base, Scenario) else Scenario.load(base)
-    return make_study(scenario, space, seeds=seeds, metrics=metrics)
+    return look_up(make_study(scenario, space, seeds=seeds, metrics=metrics))
 
 
 def _prepared(

@@ -100,6 +100,21 @@ class Study:
         return found
 
 
+def look_up(study: Study, where: str = "space") -> Study:
+    """The study, once all names in its points are looked up (`Scenario.check`).
+
+    This reads what they name, and runs the files of users' policies.
+
+    Raises InputError for the first name that is not there.
+    """
+    for i, scenario in enumerate(study.scenarios):
+        try:
+            scenario.check()
+        except InputError as error:
+            raise _at_point(error, study.points, i, where) from None
+    return study
+
+
 def load_study(
     path: str | Path,
     *,
@@ -131,6 +146,7 @@ def load_study(
         where=place,
         folder=folder,
     )
+    look_up(made, place)
     made.options.update(backend=given.backend, workers=given.workers, address=given.address)
     if given.store is not None:
         made.options["store"] = path_from(folder, given.store, f"{place}: store")
@@ -229,9 +245,11 @@ def _check_fields(base: Scenario, points: Sequence[Point], where: str) -> None:
 
 def _scenario(base: Scenario, points: Sequence[Point], i: int, where: str) -> Scenario:
     try:
-        made = base.changed(points[i])
-        made.check()
-        return made
+        return base.changed(points[i])
     except InputError as error:
-        values = ", ".join(f"{name} = {value}" for name, value in points[i].items())
-        raise placed(error, f"{where}: point {i + 1} of {len(points)} ({values})") from None
+        raise _at_point(error, points, i, where) from None
+
+
+def _at_point(error: InputError, points: Sequence[Point], i: int, where: str) -> InputError:
+    values = ", ".join(f"{name} = {value}" for name, value in points[i].items())
+    return placed(error, f"{where}: point {i + 1} of {len(points)} ({values})")

@@ -163,3 +163,13 @@ def test_the_page_runs_its_default_and_shows_the_command_lines_table(place: Path
     table = mt.sweep(study_of(DEFAULTS)).table()
     shown = app.dataframe[0].value
     assert shown.iloc[:, 2].tolist() == [row[2] for row in table.rows]
+
+
+def test_policy_code_of_a_link_is_never_run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page only reads a visitor's choices; a file beside the server stays unread."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("open('ran', 'w').close()\n")
+    choices = DEFAULTS | {"field2": "policy.route", "values2": "mine.py:route"}
+    with pytest.raises(InputError, match="cannot be used"):
+        study_of(choices)
+    assert not (tmp_path / "ran").exists()
