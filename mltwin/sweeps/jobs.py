@@ -79,6 +79,10 @@ def run_jobs(
             for i, job in enumerate(jobs)
             if i not in rows and twins[names[i]][0] == i
         ]
+        # Seed by seed: the points of one seed share its requests, which are remembered for a while,
+        # and a sweep that is watched shows all of its points early.
+        turn = {seed: n for n, seed in enumerate(dict.fromkeys(job.seed for job in jobs))}
+        todo.sort(key=lambda one: turn[one[2]])
         for found in map_chunks(todo, backend=backend, workers=workers, address=address):
             if kept is not None:
                 kept.append([(names[number], row) for number, row in found])

@@ -1,6 +1,7 @@
 """The serving page as a visitor has it: a control changes the figures, a run can be stopped and
 survives a reload, links carry the view and nothing else, visitors do not see each other."""
 
+import contextlib
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ from explorer_browser import CHART, settle
 from mltwin.text import show
 
 pytestmark = pytest.mark.browser
+PlaywrightTimeout = pytest.importorskip("playwright.sync_api").TimeoutError
 # A run that lasts long enough to be caught at it: shortest remaining time under overload is slow.
 LONG = "serving?requests=200000&rate=60.0&policies=%7B%22priority%22%3A%22srpt%22%7D"
 P99 = "TTFT p99 (ms)"
@@ -166,7 +168,8 @@ def test_two_visitors_do_not_see_each_other(open_page: Any, explorer: Any) -> No
         wrong = open_page(f"serving?requests=400&rate=5.0&run={guess}")
         assert token(wrong) not in ("", token(mine), guess)
         assert figure(wrong, P99) == figure(other, P99)
-    mine.get_by_role("button", name="Cancel").click()
+    with contextlib.suppress(PlaywrightTimeout):  # on a busy machine it may be over by now
+        mine.get_by_role("button", name="Cancel").click(timeout=2_000)
 
 
 def test_two_results_stand_side_by_side(open_page: Any) -> None:

@@ -24,7 +24,9 @@ def test_it_shows_its_default(open_page: Callable[..., Any]) -> None:
 
 
 def test_it_is_watched_cancelled_and_goes_on(open_page: Callable[..., Any]) -> None:
-    base = "system = 'serving'\n[workload]\nrequests = 80000\narrivals = 'poisson'\n"
+    # Runs of a quarter of a second each, as this policy is asked at every iteration.
+    base = "system = 'serving'\n[workload]\nrequests = 20000\narrivals = 'poisson'\n"
+    base += "[policy]\npriority = 'vtc'\n"
     query = urlencode({"base": base, "seeds": 20})
     page = open_page(f"sweep?{query}", settled=False)
     page.get_by_role("button", name="Cancel").wait_for(timeout=90_000)

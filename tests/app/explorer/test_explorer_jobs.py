@@ -189,7 +189,6 @@ def test_a_worker_that_grew_is_replaced(pool: Pool, monkeypatch: pytest.MonkeyPa
     before = {worker.process.pid for worker in pool._workers}
     monkeypatch.setattr(pools, "RECYCLED_BYTES", 1)
     wait_for(jobs.start("serving", ["policies", "hooks"], title="x"))
-    monkeypatch.undo()
     wait_until(lambda: not before <= {worker.process.pid for worker in pool._workers})
 
 
