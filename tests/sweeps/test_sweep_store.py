@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +178,12 @@ def test_rows_are_on_disk_within_a_second(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "FLUSH_S", 0.05)
     with SweepStore(tmp_path) as kept:
         kept.append([(key(0), row(0))])
-        ready = threading.Event()
-        for _ in range(100):
-            if list(tmp_path.glob("rows-*.parquet")):
-                break
-            ready.wait(0.02)
-        assert read_rows(tmp_path, [key(0)])[0] == [row(0)]
+        found: list[Row | None] = []
+        until = time.monotonic() + 10
+        while found != [row(0)] and time.monotonic() < until:
+            time.sleep(0.02)
+            found = read_rows(tmp_path, [key(0)])[0]
+        assert found == [row(0)]
 
 
 def test_small_parts_are_merged_without_loss(
