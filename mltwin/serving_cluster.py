@@ -33,6 +33,7 @@ from mltwin.sim.ticks import ticks
 
 from .engines import Engine, make_engine
 from .fields import placed
+from .remembered import Remembered
 from .serving import Pool, ServingScenario
 
 # The batch at which replicas' decode speeds are compared.
@@ -293,7 +294,8 @@ def cells_of(times: Any, engine: Engine, longest: int) -> IterationCells:
 def lowered_cells(times: Any, max_tokens: int, longest: int, max_decode: int) -> IterationCells:
     """Integer tables up to ``max_tokens`` of an iteration, ``longest`` of a request and
     ``max_decode`` sequences; made once."""
-    return _lowered(_Same(times), max_tokens, max(longest, 2), max_decode)
+    key = _Same(times), max_tokens, max(longest, 2), max_decode
+    return _tables.get(key, lambda: _lowered(*key))
 
 
 def rescaled(
@@ -367,7 +369,10 @@ def _times(profile: _Same, model: Model, options: tuple[tuple[str, Any], ...]) -
     return IterationModel(model, profile.value, **dict(options))
 
 
-@functools.lru_cache(maxsize=_KEPT)
+# Made once where several threads of a sweep ask at the same moment.
+_tables: Remembered[IterationCells] = Remembered(lambda _: 1, _KEPT)
+
+
 def _lowered(times: _Same, max_tokens: int, max_context: int, max_decode: int) -> IterationCells:
     given = times.value
     if isinstance(given, UserTable):
