@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mltwin.scenario import Scenario
+from mltwin.sim.executors import usable_cores
 
 from .backends import map_chunks
 from .identity import point_key, run_key
@@ -79,15 +80,25 @@ def run_jobs(
             for i, job in enumerate(jobs)
             if i not in rows and twins[names[i]][0] == i
         ]
-        # Seed by seed: the points of one seed share its requests, which are remembered for a while,
-        # and a sweep that is watched shows all of its points early.
-        turn = {seed: n for n, seed in enumerate(dict.fromkeys(job.seed for job in jobs))}
-        todo.sort(key=lambda one: turn[one[2]])
+        turn = _turns(jobs)
+        todo.sort(key=lambda one: (turn[one[2]], one[0]))
         for found in map_chunks(todo, backend=backend, workers=workers, address=address):
             if kept is not None:
                 kept.append([(names[number], row) for number, row in found])
             take([(twin, row) for number, row in found for twin in twins[names[number]]])
     return [rows[number] for number in range(len(jobs))]
+
+
+def _turns(jobs: Sequence[Job]) -> dict[int, int]:
+    """When each seed is run: a few seeds at a time, all points of them.
+
+    The points of a seed share its requests, which are remembered for a while. Workers that are at
+    different seeds do not wait for each other to make the same ones, and a sweep that is watched
+    shows all of its points early.
+    """
+    seeds = dict.fromkeys(job.seed for job in jobs)
+    together = 2 * usable_cores()
+    return {seed: n // together for n, seed in enumerate(seeds)}
 
 
 def _twins(keys: Sequence[Any]) -> dict[Any, list[int]]:
