@@ -14,11 +14,15 @@ def errors_chart(errors: "pd.DataFrame") -> "alt.LayerChart":
     import altair as alt
 
     order = list(errors["operator"])
-    y = alt.Y("operator:N", title=None, sort=order, axis=alt.Axis(labelLimit=170))
+    y = alt.Y(
+        "operator:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, labelOverlap=False)
+    )
     scale = alt.Scale(type="symlog", constant=2)
-    x = alt.X("median_pct:Q", title="error on held-out rows (%)", scale=scale)
+    ticks = alt.Axis(values=[0, 1, 2, 5, 10, 20, 50, 100, 200])
+    x = alt.X("median_pct:Q", title="error on held-out rows (%)", scale=scale, axis=ticks)
+    # One column: beside the operators' names a phone has no room for more.
     colour = alt.Color(
-        "family:N", title=None, sort=None, legend=alt.Legend(orient="top", columns=3)
+        "family:N", title=None, sort=None, legend=alt.Legend(orient="top", columns=1)
     )
     tooltip = [
         alt.Tooltip("operator:N"),
@@ -127,7 +131,7 @@ def scores_chart(scores: "pd.DataFrame") -> "alt.LayerChart":
 
     y = alt.Y("metric:N", title=None, sort=None)
     offset = alt.YOffset("group:N")
-    colour = alt.Color("group:N", title=None, legend=alt.Legend(orient="top", columns=2))
+    colour = alt.Color("group:N", title=None, legend=alt.Legend(orient="top", columns=1))
     tooltip = [
         *("group:N", "metric:N", "answered:Q"),
         alt.Tooltip("median_abs:Q", title="median (%)", format=".1f"),
