@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .arguments import assignments, check_choice
 from .console import console, progress_bar, show_json, show_tables, split_words, tell
 from .run_commands import say_if_cold
 
@@ -90,7 +91,7 @@ def check(
     Exit codes: 0 passed, 1 a regression (with --exact any change), 2 wrong input, 3 inconclusive
     (with --strict), 4 a baseline is missing or stale. Of several the most severe: 2, 1, 4, 3.
     """
-    _choice(format)
+    check_choice("--format", format, ("table", "json", "markdown"))
     making: dict[str, Any] = {"--seeds": seeds, "--hold": hold}
     changing: dict[str, Any] = {"--reason": reason, "--metrics": metrics, "--tol": tol}
     viewing: dict[str, Any] = {
@@ -120,7 +121,7 @@ def check(
         report = hold_against(
             places or [Path("baselines")],
             only=split_words(only) or (),
-            changes=_changes(set_),
+            changes=assignments(set_),
             exact=exact,
             strict=strict,
             max_seeds=max_seeds,
@@ -269,19 +270,6 @@ def _tolerances(texts: list[str] | None) -> dict[str, "Tolerance"]:
     return found
 
 
-def _changes(texts: list[str] | None) -> dict[str, Any]:
-    from mltwin import InputError
-    from mltwin.tomlfile import parse_value
-
-    found = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"{text!r} is no assignment", where="--set", mend="write field=value")
-        found[name.strip()] = parse_value(value.strip())
-    return found
-
-
 def _again(texts: list[str] | None) -> str:
     import shlex
 
@@ -294,12 +282,3 @@ def _refuse(options: dict[str, Any], why: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(why, where=name)
-
-
-def _choice(value: str) -> None:
-    from mltwin import InputError
-
-    if value not in ("table", "json", "markdown"):
-        raise InputError(
-            f"unknown value {value!r}", where="--format", mend="use table, json or markdown"
-        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .arguments import check_choice, load_scenario
 from .console import progress_bar, show_json, show_tables, split_words, tell
 from .run_commands import (
     ErrorBars,
@@ -13,9 +14,7 @@ from .run_commands import (
     ProgressJson,
     Set,
     Workers,
-    _choice,
     _draws,
-    _loaded,
     say_if_cold,
 )
 
@@ -74,8 +73,8 @@ def compare(
     import mltwin
 
     chosen = _table_of(table, least)
-    _choice("--table", chosen, TABLES)
-    _choice("--format", format, FORMATS)
+    check_choice("--table", chosen, TABLES)
+    check_choice("--format", format, FORMATS)
     _check_ending(report, "--report", (".html", ".htm"))
     _check_ending(plot, "--plot", _PLOTS)
     share = None if least is None else parse_share(least)
@@ -159,7 +158,9 @@ def _todo(
     items: list[Path], set_: list[str] | None, goodput: list[str] | None, vary: str | None
 ) -> list[Any]:
     """Scenarios, changed as the options say, and paths of stored runs."""
-    todo: list[Any] = [item if _is_stored(item) else _loaded(item, set_, goodput) for item in items]
+    todo: list[Any] = [
+        item if _is_stored(item) else load_scenario(item, set_, goodput) for item in items
+    ]
     return todo if vary is None else [one for item in todo for one in varied(item, vary)]
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .arguments import check_choice, load_scenario
 from .console import console, progress_bar, show_json, show_tables, tell
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(
         [n for n, v in {"--trace": trace, "--requests": requests}.items() if v],
         "belongs to the main job; use --set workload.trace=... with a scenario",
     )
-    loaded = _loaded(scenario, set_, goodput)
+    loaded = load_scenario(scenario, set_, goodput)
     options: dict[str, Any] = {"check": True} if check else {}
     if error_bars is not None:
         options |= {"error_bars": _draws(error_bars), "workers": workers}
@@ -123,26 +124,8 @@ def _run_one(
         )
 
 
-def _loaded(path: Path, set_: list[str] | None, goodput: list[str] | None) -> "Scenario":
-    """A scenario from a file, with `--set` and `--goodput` applied."""
-    from mltwin import InputError, Scenario
-    from mltwin.slo import parse_goodput
-    from mltwin.tomlfile import parse_value
-
-    changes = {}
-    for text in set_ or []:
-        field, equals, value = text.partition("=")
-        if not equals or not field:
-            raise InputError(f"{text!r} is no assignment", where="--set", mend="write field=value")
-        changes[field.strip()] = parse_value(value.strip())
-    for name, limit in parse_goodput(goodput or []).items():
-        changes[f"slo.{name}_ms"] = limit
-    scenario = Scenario.load(path)
-    return scenario.changed(changes) if changes else scenario
-
-
 def _print_result(result: "Result", format: str) -> None:
-    _choice("--format", format, ("table", "json", "vllm"))
+    check_choice("--format", format, ("table", "json", "vllm"))
     if format == "json":
         show_json({"summary": result.summary(), "digest": result.digest, "notes": result.notes})
     elif format == "vllm":
@@ -202,12 +185,3 @@ def _refuse(options: list[str], why: str) -> None:
 
     if options:
         raise InputError(why, where=options[0])
-
-
-def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    from mltwin import InputError
-
-    if value not in choices:
-        raise InputError(
-            f"unknown value {value!r}", where=option, mend=f"use one of {', '.join(choices)}"
-        )

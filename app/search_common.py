@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .arguments import check_choice, load_scenario
 from .console import console, progress_bar, show_json, show_tables, tell, tell_error
-from .run_commands import _choice, _loaded, say_if_cold
+from .run_commands import say_if_cold
 
 if TYPE_CHECKING:
     from mltwin.searches.found import Found
@@ -58,7 +59,7 @@ def on_scenario(
     from .compare_commands import parse_seeds
 
     check_output(format, plot, out)
-    loaded = _loaded(path, set_, goodput)
+    loaded = load_scenario(path, set_, goodput)
     options: dict[str, Any] = {"seeds": parse_seeds(seeds), "workers": workers}
     options |= {"backend": backend, "address": address}
     options["store"] = store or (out / "runs" if out is not None else None)
@@ -72,7 +73,7 @@ def check_output(format: str, plot: Path | None, out: Path | None) -> None:
     """Refuse what cannot be written before anything runs."""
     from mltwin import InputError
 
-    _choice("--format", format, ("table", "json", "markdown"))
+    check_choice("--format", format, ("table", "json", "markdown"))
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(
             f"cannot write {plot.name!r:.60}", where="--plot", mend="use .png, .svg or .pdf"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .arguments import assignments
 from .console import console, progress_bar, show_json, show_tables, split_words, tell, tell_error
 from .run_commands import ProgressJson, Set, Workers, say_if_cold
 
@@ -105,17 +106,9 @@ def _status(folder: Path | None) -> "Sweep":
 
 
 def _study(study: str, set_: list[str] | None, seeds: int | None) -> "Study":
-    from mltwin import InputError
     from mltwin.sweeps.study import load_study
-    from mltwin.tomlfile import parse_value
 
-    changes: dict[str, Any] = {}
-    for text in set_ or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"{text!r} is no assignment", where="--set", mend="write field=value")
-        changes[name.strip()] = parse_value(value.strip())
-    return load_study(study, changes=changes, seeds=seeds)
+    return load_study(study, changes=assignments(set_), seeds=seeds)
 
 
 def _store(out: Path | None, keep: bool) -> Path | bool | None:

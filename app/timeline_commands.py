@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .arguments import load_scenario
 from .console import progress_bar, tell
-from .run_commands import ProgressJson, Set, _loaded, say_if_cold
+from .run_commands import ProgressJson, Set, say_if_cold
 
 if TYPE_CHECKING:
     from mltwin import Result
@@ -70,7 +71,7 @@ def _result(source: Path, set_: list[str] | None, seed: int | None, as_json: boo
         if set_:
             raise InputError("a stored run is what it is", where="--set", mend="name a scenario")
         return Result.load(source)
-    scenario = _loaded(source, set_, None)
+    scenario = load_scenario(source, set_, None)
     say_if_cold()
     with progress_bar(scenario.label, as_json=as_json) as update:
         return run_with_logs(

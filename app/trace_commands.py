@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .arguments import check_choice
 from .console import show_json, show_tables, tell
 from .shelf_commands import Name
 from .shelf_commands import traces as traces
@@ -27,9 +28,7 @@ def inspect_trace(
     """Statistics, burstiness and quality of a trace: a name of the catalogue, or a file."""
     from mltwin.trace_report import inspect_trace as inspected
 
-    from .run_commands import _choice
-
-    _choice("--format", format, ("table", "json", "markdown"))
+    check_choice("--format", format, ("table", "json", "markdown"))
     made = inspected(name, seed=seed, **_reading(as_, columns))
     if report is not None:
         tell(f"report: {made.save(report)}")

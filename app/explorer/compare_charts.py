@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
+from mltwin.timelines.chart import inside_axis
+
 from .compare_view import ComparedView, Quantity
 from .theme import PALETTE
 
@@ -158,20 +160,7 @@ def _x(field: str, quantity: Quantity, wide: bool) -> alt.X:
 
 
 def _y() -> alt.Y:
-    """Labels within the plot: beside it they would be cut off in a chart of several."""
-    axis = alt.Axis(
-        format="%",
-        tickCount=4,
-        title=None,
-        ticks=False,
-        domain=False,
-        labelAlign="left",
-        labelBaseline="bottom",
-        labelPadding=-4,
-        minExtent=0,
-        maxExtent=0,
-        zindex=1,
-    )
+    axis = inside_axis("%", ticks=4)
     return alt.Y("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis)
 
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
+from mltwin.timelines.chart import inside_axis
+
 from .serving_view import LATENCIES, RunView
 from .theme import PALETTE
 
@@ -13,24 +15,6 @@ if TYPE_CHECKING:
 _COLOURS = alt.Scale(domain=list(LATENCIES), range=list(PALETTE[:3]))
 _BELOW = alt.Axis(format="~s", tickCount=6, labelFlush=True)
 _LEGEND = alt.Legend(orient="top", direction="horizontal", offset=4)
-
-
-def _inside(form: str) -> alt.Axis:
-    """A vertical axis whose labels stand within the plot: Streamlit makes each view of a chart of
-    several as wide as the page, so that an axis beside it would be cut off."""
-    return alt.Axis(
-        format=form,
-        tickCount=5,
-        title=None,
-        ticks=False,
-        domain=False,
-        labelAlign="left",
-        labelBaseline="bottom",
-        labelPadding=-4,
-        minExtent=0,
-        maxExtent=0,
-        zindex=1,
-    )
 
 
 def _title(text: str) -> alt.TitleParams:
@@ -53,7 +37,7 @@ def latency_chart(run: RunView, pinned: RunView | None = None) -> alt.TopLevelMi
 
 def _over_time(run: RunView, brush: alt.Parameter) -> Any:
     time = alt.X("at_s:Q", title="arrival (simulated s)", scale=alt.Scale(nice=False))
-    ms = alt.Y("TTFT:Q", scale=alt.Scale(type="log", nice=False), axis=_inside("~s"))
+    ms = alt.Y("TTFT:Q", scale=alt.Scale(type="log", nice=False), axis=inside_axis(ticks=5))
     dots = (
         alt.Chart(run.sample[["at_s", *LATENCIES, "prompt", "output"]])
         .mark_circle(size=14, clip=True)
@@ -77,7 +61,7 @@ def _over_time(run: RunView, brush: alt.Parameter) -> Any:
         .mark_line(interpolate="monotone", strokeWidth=2)
         .encode(
             x="at_s:Q",
-            y=alt.Y("ms:Q", scale=alt.Scale(type="log", nice=False), axis=_inside("~s")),
+            y=alt.Y("ms:Q", scale=alt.Scale(type="log", nice=False), axis=inside_axis(ticks=5)),
             color=alt.Color(
                 "statistic:N",
                 title=None,
@@ -114,7 +98,7 @@ def _encoding(share: str, ms: str) -> dict[str, Any]:
             share,
             title="share of requests",
             scale=alt.Scale(domain=[0, 1]),
-            axis=_inside("%"),
+            axis=inside_axis("%", ticks=5),
         ),
         "color": alt.Color(
             "latency:N",

@@ -38,7 +38,7 @@ def replay_chart(replay: "Replay") -> "alt.VConcatChart":
     return alt.vconcat(*parts, spacing=6).resolve_scale(color="independent")
 
 
-def inside_axis(form: str = "~s") -> "alt.Axis":
+def inside_axis(form: str = "~s", ticks: int = 3) -> "alt.Axis":
     """A vertical axis whose labels stand within the plot.
 
     Explorers that stretch each view of a chart to the width of the page would cut off an axis
@@ -48,7 +48,7 @@ def inside_axis(form: str = "~s") -> "alt.Axis":
 
     return alt.Axis(
         format=form,
-        tickCount=3,
+        tickCount=ticks,
         title=None,
         ticks=False,
         domain=False,
