@@ -1,0 +1,1 @@
+"""Eviction policies, one file each; `mltwin.models.caching.registry` knows them by name."""
