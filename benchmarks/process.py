@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,33 @@ _ONE_THREAD = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 # A fixed threshold: freed arrays go back to the system at once, and are not counted as resident
 # before a run that would use them again (glibc raises the threshold to 32 MB by itself).
 _RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-_TIME_LIMIT_S = 1800
+_TIME_LIMIT_S = 3600
 
 
 class MeasureError(Exception):
     """A measurement could not be taken; says why in one line."""
 
 
-def ask(task: str, **arguments: Any) -> dict[str, Any]:
+def ask(task: str, *, module: str = "benchmarks.child", **arguments: Any) -> dict[str, Any]:
     """Run a task in a fresh single-threaded process and return its answer.
 
+    module: what is run with the task and its arguments as one JSON object.
     Raises MeasureError with the process's last line of complaint if it fails.
     """
     spec = json.dumps({"task": task, **arguments})
+    more = _RETURN_FREED_MEMORY if task == "memory" else {}
+    return child_json([sys.executable, "-m", module, spec], **more)
+
+
+def child_json(command: Sequence[str], **variables: str) -> dict[str, Any]:
+    """Run a command with one thread; the JSON object of its last line.
+
+    Raises MeasureError with its last line of complaint if it fails.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.child", spec],
+        command,
         cwd=ROOT,
-        env=environment(**(_RETURN_FREED_MEMORY if task == "memory" else {})),
+        env=environment(**variables),
         capture_output=True,
         text=True,
         timeout=_TIME_LIMIT_S,

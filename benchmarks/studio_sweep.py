@@ -17,20 +17,18 @@ small sweep comes first.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
 
-from .cases import ROOT
-from .process import MeasureError, environment, last_line
+from .process import ask
 
 RUNS, REQUESTS, REPEATS = 1_000, 100_000, 3
 OVERHEAD_POINTS, OVERHEAD_SEEDS = 500, 4
 RATES, ROUTES = 10, ["least_requests", "round_robin"]
-_TIME_LIMIT_S = 3600
+_HERE = "benchmarks.studio_sweep"
 
 
 def figures(
@@ -48,12 +46,12 @@ def figures(
 
 def sweep_efficiency(runs: int = RUNS, requests: int = REQUESTS) -> dict[str, Any]:
     """`sweep_efficiency` and what it was made of; see the module."""
-    return _ask("efficiency", runs=runs, requests=requests)
+    return ask("efficiency", module=_HERE, runs=runs, requests=requests)
 
 
 def sweep_overhead_us(repeats: int = REPEATS) -> dict[str, Any]:
     """`sweep_overhead_us`, the median of the repeats, and what it was made of; see the module."""
-    return _ask("overhead", repeats=repeats)
+    return ask("overhead", module=_HERE, repeats=repeats)
 
 
 def efficiency(runs: int, requests: int) -> dict[str, Any]:
@@ -147,25 +145,6 @@ def _timed(base: Any, space: dict[str, Any], seeds: int, workers: int) -> tuple[
     if found.failures:
         raise MeasureError(found.failures[0].error)
     return elapsed, found.digest
-
-
-def _ask(task: str, **arguments: Any) -> dict[str, Any]:
-    """Take a measurement in a fresh process.
-
-    Raises MeasureError with the last line of its complaint.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.studio_sweep", json.dumps({"task": task, **arguments})],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=_TIME_LIMIT_S,
-    )
-    if done.returncode:
-        raise MeasureError(last_line(done.stderr) or f"exit status {done.returncode}")
-    answer: dict[str, Any] = json.loads(last_line(done.stdout))
-    return answer
 
 
 def _is_key(name: str) -> bool:

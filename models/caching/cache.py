@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mltwin.sim.errors import InputError
+from mltwin.sim.records import table
 
 from .driver import FILL, FIND, PIN, REMOVE, REQUEST, UNPIN
 from .registry import eviction
 from .sketch import sketch_length
-from .tables import ADMISSIONS, FIRST, MAX_OBJECTS, TINY_LFU, make_world
+from .tables import ADMISSIONS, FIRST, MAX_OBJECTS, PER_OBJECT, TINY_LFU, make_world
 
 MAX_CAPACITY = 2**60
+GROWING = PER_OBJECT | {"heap"}
 
 
 class Cache:
@@ -30,6 +32,7 @@ class Cache:
         next_use: per request, the number of the next request of the same object (`next_uses`);
             only policies that know the future need it.
         costs: of a miss, per id; for policies that weigh it.
+        stream: whether more ids may come than `objects` (`grow`).
         seed: of random policies and admission.
 
     Raises:
@@ -49,12 +52,14 @@ class Cache:
         full: bool = True,
         next_use: NDArray[np.int64] | None = None,
         costs: ArrayLike | None = None,
+        stream: bool = False,
         seed: int = 0,
     ) -> None:
         self.eviction = eviction(policy)
         self.objects = _checked(objects, "objects", MAX_OBJECTS)
         self.capacity = _checked(capacity, "capacity", MAX_CAPACITY)
         self.full = full
+        self._by_capacity = max_objects is None
         if admission not in ADMISSIONS:
             known = ", ".join(ADMISSIONS)
             raise InputError(
@@ -67,7 +72,7 @@ class Cache:
                 where="eviction",
                 mend="give next_use, or choose another policy",
             )
-        fits = min(self.capacity, self.objects)
+        fits = self._fits(max_objects, stream)
         self.world = make_world(
             objects=self.objects,
             capacity=self.capacity,
@@ -85,7 +90,7 @@ class Cache:
                 **(settings or {}),
                 "admission": ADMISSIONS[admission],
                 "seed": seed,
-                "max_objects": max_objects or min(self.capacity, self.objects),
+                "max_objects": max_objects or (self.capacity if stream else fits),
             },
         )
         if next_use is not None:
@@ -97,6 +102,11 @@ class Cache:
         prepare = getattr(self._module, "prepare", None)
         if prepare is not None:
             prepare(self.world)
+
+    @property
+    def access(self) -> Any:
+        """The compiled `access` of its policy, a first-class function (`tables.ACCESS`)."""
+        return self._module.access
 
     def replay(self, ids: NDArray[np.uint32]) -> int:
         """Hits of a stream of unit objects, at full speed: no sizes, expiry, pins or admission.
@@ -131,6 +141,40 @@ class Cache:
             outcome,
         )
         return outcome
+
+    def _fits(self, max_objects: int | None, stream: bool) -> int:
+        """How many objects the cache may ever hold."""
+        fits = self.capacity if stream else min(self.capacity, self.objects)
+        fits = min(fits, max_objects or fits)
+        rings = self.eviction.ring > 0 or self.eviction.sketch
+        if rings and fits > MAX_OBJECTS // 8:
+            raise InputError(
+                f"{self.eviction.name!r} keeps a table for the {fits:,} objects that may fit",
+                where="max_objects",
+                mend="say how many objects there are at most (max_objects)",
+            )
+        return fits
+
+    def grow(self, objects: int) -> None:
+        """Make room for more distinct ids (of a stream whose end is not known yet)."""
+        if objects <= self.objects:
+            return
+        rows = max(_checked(objects, "objects", MAX_OBJECTS), self.objects * 3 // 2) + FIRST
+        old = self.objects + FIRST
+        longer = {}
+        for name, column in self.world.tables().items():
+            if name in GROWING and len(column) in (old, self.objects + 1):
+                record = column.dtype.names
+                grown = table(rows, column.dtype) if record else np.zeros(rows, column.dtype)
+                grown[: len(column)] = column
+                if name == "place":
+                    grown[len(column) :] = -1
+                longer[name] = grown
+        self.world.replace(**longer)
+        self.objects = rows - FIRST
+        self.world.par.objects = self.objects
+        if self._by_capacity:
+            self.world.par.max_objects = self.capacity
 
     def request(self, id: int, size: int = 1, now: int = 0, ttl: int = 0) -> int:
         """One request: MISS, HIT or REFUSED."""

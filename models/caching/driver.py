@@ -3,7 +3,7 @@
 A policy is five handlers on rows (`tables`), which keep its own structures and `S.queue[x]`:
 
 - ``hit(S, x)``: resident x was asked for;
-- ``miss(S, x)``: absent x is about to enter (adapt to ghosts here);
+- ``miss(S, x)``: absent x, of size ``S.extent[x]``, is about to enter (adapt to ghosts here);
 - ``make_room(S, x)``: take one object out for x and return its row, NONE where there is none;
 - ``insert(S, x)``: x enters; sets ``S.queue[x]`` to a mark other than 0;
 - ``drop(S, x)``: resident x leaves without being evicted (expired, removed, pinned).
@@ -20,7 +20,7 @@ import numpy as np
 from mltwin.sim.jit import handler
 
 from .admission import admits, note_request
-from .tables import HIT, MISS, NEVER, NONE, REFUSED
+from .tables import HIT, MISS, NEVER, NONE, REFUSED, REMOVED, TINY_LFU
 
 ACCESS, REQUEST, FIND, FILL, REMOVE, PIN, UNPIN = range(7)
 """What `perform` does."""
@@ -33,6 +33,7 @@ class Steps(NamedTuple):
 
     access(S, x): 1 for a hit; objects of size 1, no expiry, no pins, everything admitted.
     request(S, x, size, now, ttl): HIT, MISS or REFUSED; the full form, `find` and then `fill`.
+        A size below 0 asks for x to be removed: REMOVED, whether it was there or not.
     find(S, x, size, now): 1 if x is there and fresh; touches it.
     fill(S, x, size, now, ttl): take x in, evicting others; MISS or REFUSED.
     remove(S, x): take x out if it is there and not pinned; 1 if it was.
@@ -62,13 +63,36 @@ def nobody(S: Any, x: Any) -> Any:
     return np.uint64(NONE)
 
 
+@handler
+def unmoved(S: Any, x: Any, change: int) -> None:
+    """A `resize` of a policy that keeps no sums of sizes."""
+
+
 def make_steps(
-    *, hit: Any, make_room: Any, insert: Any, drop: Any, miss: Any = nothing, peek: Any = nobody
+    *,
+    hit: Any,
+    make_room: Any,
+    insert: Any,
+    drop: Any,
+    miss: Any = nothing,
+    peek: Any = nobody,
+    resize: Any = unmoved,
+    counts: bool = False,
+    refuses: bool = False,
 ) -> Steps:
-    """The steps of a policy from its parts; ``peek(S, x)`` gives the next victim, untouched."""
+    """The steps of a policy from its parts; ``peek(S, x)`` gives the next victim, untouched.
+
+    ``resize(S, x, change)`` hears that resident x, about to be hit, has grown by so much.
+
+    counts: whether it reads ``S.tot[0].clock``, the requests so far with this one (the full form
+        always counts them).
+    refuses: whether `make_room` may give NONE in a cache of unit objects, to keep x out.
+    """
 
     @handler
     def access(S: Any, x: Any) -> int:
+        if counts:
+            S.tot[0].clock += 1
         if S.queue[x] != 0:
             hit(S, x)
             return 1
@@ -76,6 +100,8 @@ def make_steps(
         totals = S.tot[0]
         if totals.resident >= S.par[0].capacity:
             victim = make_room(S, x)
+            if refuses and victim == NONE:
+                return 0
             S.queue[victim] = 0
         else:
             totals.resident += 1
@@ -110,6 +136,7 @@ def make_steps(
     def find(S: Any, x: Any, size: int, now: int) -> int:
         totals = S.tot[0]
         totals.victims = 0
+        totals.clock += 1
         totals.asked_size += size
         note_request(S, x)
         if S.queue[x] == 0:
@@ -124,6 +151,7 @@ def make_steps(
             if S.extent[x] != size:
                 totals.used += size - S.extent[x]
                 totals.grown_size += size - S.extent[x]
+                resize(S, x, size - S.extent[x])
                 S.extent[x] = size
             hit(S, x)
         totals.hits += 1
@@ -137,7 +165,9 @@ def make_steps(
     def fill(S: Any, x: Any, size: int, now: int, ttl: int) -> int:
         totals = S.tot[0]
         settings = S.par[0]
-        if size > settings.capacity or not admits(S, x, size, peek(S, x)):
+        S.extent[x] = size
+        victim = peek(S, x) if settings.admission == TINY_LFU else np.uint64(NONE)
+        if size > settings.capacity or not admits(S, x, size, victim):
             totals.refused += 1
             return REFUSED
         miss(S, x)
@@ -146,7 +176,6 @@ def make_steps(
                 totals.refused += 1
                 return REFUSED
         insert(S, x)
-        S.extent[x] = size
         S.expires[x] = now + ttl if ttl > 0 else NEVER
         totals.used += size
         totals.resident += 1
@@ -155,18 +184,22 @@ def make_steps(
         return MISS
 
     @handler
-    def request(S: Any, x: Any, size: int, now: int, ttl: int) -> int:
-        if find(S, x, size, now):
-            return HIT
-        return fill(S, x, size, now, ttl)
-
-    @handler
     def remove(S: Any, x: Any) -> int:
         if S.queue[x] == 0 or S.queue[x] == PINNED:
             return 0
         leave(S, x)
         S.tot[0].removed += 1
         return 1
+
+    @handler
+    def request(S: Any, x: Any, size: int, now: int, ttl: int) -> int:
+        if size < 0:
+            S.tot[0].clock += 1
+            remove(S, x)
+            return REMOVED
+        if find(S, x, size, now):
+            return HIT
+        return fill(S, x, size, now, ttl)
 
     @handler
     def pin(S: Any, x: Any) -> None:

@@ -23,8 +23,8 @@ NEVER = 2**63 - 1
 """Ticks: does not expire."""
 MAX_OBJECTS = 2**32 - 1 - FIRST
 
-MISS, HIT, REFUSED = 0, 1, 2
-"""Outcome of a request: absent and taken in, resident, absent and not taken in."""
+MISS, HIT, REFUSED, REMOVED = range(4)
+"""Outcome of a request: absent and taken in, resident, absent and not taken in, to be deleted."""
 
 ALWAYS, BY_SIZE, BY_CHANCE, SECOND_HIT, TINY_LFU = range(5)
 ADMISSIONS = {
@@ -35,6 +35,7 @@ ADMISSIONS = {
     "tinylfu": TINY_LFU,
 }
 
+RANK = record("Rank", [("score", "f8", "smallest first"), ("stamp", "i8", "breaks ties")])
 NODE = record("Node", [("previous", "u4", "row"), ("next", "u4", "row")])
 
 SETTINGS = record(
@@ -92,6 +93,8 @@ TABLES: dict[str, Any] = {
     "pins": np.dtype("i4"),  # holders; a pinned object is out of the policy's structures
     "cost": np.dtype("f8"),  # of a miss
     "score": np.dtype("f8"),  # of eviction, smallest first
+    "rank": RANK,  # of eviction (`heaps`)
+    "key": RANK,  # per slot of `heap`: the rank that it goes by
     "place": np.dtype("i4"),  # in `heap`, -1 if not in it
     "ghost": np.dtype("i8"),  # what the policy remembers of absent objects
     "seen": np.dtype("u1"),  # SECOND_HIT: missed once
@@ -106,7 +109,7 @@ TABLES: dict[str, Any] = {
 }
 PER_OBJECT = frozenset(
     {"queue", "node", "count", "mark", "extent", "expires", "pins", "cost", "score", "place"}
-    | {"ghost", "seen", "victims"}
+    | {"ghost", "seen", "victims", "rank", "key"}
 )
 FULL = ("extent", "expires", "pins", "victims", "seen")
 """Tables of the full form, beside a policy's own."""
@@ -168,5 +171,7 @@ def _table(name: str, rows: int, lengths: dict[str, int]) -> np.ndarray:
     return np.zeros(length, dtype)
 
 
+ACCESS = _types.int64(CACHE, _types.uint64)
+"""Signature of a policy's `access`: (cache, row), as a first-class function."""
 STEP = _types.int64(CACHE, _types.int64, _types.uint64, _types.int64, _types.int64, _types.int64)
 """Signature of a policy's `step`: (cache, what, row, size, now, ttl), as a first-class function."""

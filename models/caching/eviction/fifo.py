@@ -56,6 +56,12 @@ def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: A
 
 
 @kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
+
+
+@kernel()
 def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
     """One operation, see `driver.make_steps`."""
     return _perform(S, what, x, size, now, ttl)

@@ -1,0 +1,368 @@
+"""`replay_cache`: a trace of objects through one cache, at full speed, in windows or in chunks."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mltwin.models.caching import TICKS_PER_S
+from mltwin.models.caching.cache import Cache, next_uses
+from mltwin.models.caching.registry import EVICTIONS, eviction
+from mltwin.models.caching.tables import HIT, REFUSED, SETTINGS
+from mltwin.sim.errors import InputError
+from mltwin.workloads.objects.table import DELETE, GET, ObjectTrace
+
+from .fields import close_to
+from .text import Table
+
+Spec = str | Mapping[str, Any]
+UNITS = ("objects", "bytes")
+# What a scenario calls a parameter of an admission policy -> the field of SETTINGS, its default.
+ADMISSION_KNOBS: dict[str, dict[str, tuple[str, float]]] = {
+    "always": {},
+    "size": {"max_size": ("max_size", 2**20)},
+    "probability": {"chance": ("chance", 0.5), "scale": ("scale", 0.0)},
+    "second_hit": {"window": ("window", 100_000)},
+    "tinylfu": {},
+}
+
+
+@dataclass(frozen=True)
+class CacheRun:
+    """What a replay did.
+
+    Attributes:
+        policy, capacity, unit: what was replayed; capacity in objects or bytes.
+        requests, hits, refused, expired, evicted: counts; refused are misses not taken in. Only
+            GETs are requests; a SET takes its object in, a DELETE takes it out.
+        asked, hit: the same in the unit of the capacity's sizes (requests if objects).
+        windows: (requests, hits, asked, hit) a window, int64[windows, 4].
+        totals: the cache's own counters, summed over partitions; without those of the fast form.
+    """
+
+    policy: str
+    capacity: int
+    unit: str
+    requests: int
+    hits: int
+    refused: int
+    expired: int
+    evicted: int
+    asked: int
+    hit: int
+    windows: NDArray[np.int64] = field(repr=False)
+    totals: dict[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits over requests."""
+        return self.hits / max(1, self.requests)
+
+    @property
+    def miss_ratio(self) -> float:
+        """Misses over requests."""
+        return 1 - self.hits / max(1, self.requests)
+
+    @property
+    def byte_hit_ratio(self) -> float:
+        """Hit size over size asked for; the hit ratio where objects are counted."""
+        return self.hit / max(1, self.asked)
+
+
+def replay_cache(
+    trace: "ObjectTrace | Iterable[ObjectTrace] | str | Path",
+    policy: Spec = "lru",
+    capacity: int = 0,
+    *,
+    unit: str = "objects",
+    admission: Spec = "always",
+    ttl_s: float | None = None,
+    max_objects: int | None = None,
+    windows: int = 1,
+    seed: int = 0,
+) -> CacheRun:
+    """Replay a trace through one cache.
+
+    Args:
+        trace: an object trace, a catalogue name or a file, or chunks of one dense numbering
+            (`stream_objects`), which are replayed one by one in bounded memory.
+        policy: name of an eviction policy, or a mapping with `name` and its parameters.
+        capacity: objects or bytes.
+        unit: what capacity counts; "objects" ignores the trace's sizes.
+        admission: name, or a mapping with `name` and its parameters.
+        ttl_s: objects are stale so long after they came in; needs the trace's times.
+        max_objects: resident at once.
+        windows: parts of equal length to count apart (1 for chunks: a window each).
+        seed: of random policies.
+
+    Raises:
+        InputError: unknown names, a capacity below 1, bytes without sizes, a time to live without
+            times, or an oracle policy for a stream of chunks.
+    """
+    setup = _Setup.of(policy, capacity, unit, admission, ttl_s, max_objects, seed)
+    if isinstance(trace, str | Path):
+        trace = open_objects(trace)
+    if isinstance(trace, ObjectTrace):
+        return setup.whole(trace, windows)
+    return setup.chunks(trace)
+
+
+def open_objects(trace: str | Path, format: str = "auto") -> ObjectTrace:
+    """An object trace by catalogue name or file."""
+    from mltwin.workloads.objects.catalogue import open_objects as opened
+
+    options = {} if format == "auto" else {"format": format}
+    return opened(str(trace), **options)
+
+
+def size_of(text: str, trace: ObjectTrace, unit: str) -> int:
+    """A capacity as people write it: `5000`, `10%` of the footprint, `64MiB`, `1.5GB`.
+
+    Raises InputError for what is none of these, or below 1.
+    """
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(%|[kMGT]i?B?|B)?", text.strip())
+    if match is None:
+        raise InputError(
+            f"{text!r} is no capacity", where="capacity", mend="write 5000, 10%, 64MiB or 1.5GB"
+        )
+    number, ending = float(match[1]), match[2] or ""
+    if ending == "%":
+        number *= (trace.unique if unit == "objects" else trace.footprint_bytes) / 100
+    elif ending and ending != "B":
+        step = 1024 if "i" in ending else 1000
+        number *= step ** (1 + "kMGT".index(ending[0]))
+    if number < 1:
+        raise InputError(f"{text!r} is less than 1", where="capacity", mend="give more")
+    return int(number)
+
+
+def policies_table() -> Table:
+    """The eviction policies: what they do, their parameters, what they need."""
+    rows: list[list[Any]] = []
+    for policy in EVICTIONS.values():
+        params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
+        needs = [
+            word for word, set_ in (("future", policy.future), ("seed", policy.random)) if set_
+        ]
+        rows.append([policy.name, policy.about, params or None, ", ".join(needs) or None])
+    return Table(["policy", "who leaves", "parameters", "needs"], rows, title="Eviction policies")
+
+
+def object_traces_table() -> Table:
+    """The object traces of the catalogue: requests, licence, and whether they are here."""
+    from mltwin.workloads.objects.catalogue import info, list_objects, locate
+
+    rows: list[list[Any]] = []
+    for name in list_objects():
+        entry = info(name)
+        place = "here" if locate(name, verify=False) else "-"
+        rows.append([name, entry.rows, place, entry.licence, entry.title])
+    return Table(["trace", "requests", "where", "licence", "what"], rows, title="Object traces")
+
+
+def name_and_params(spec: Spec, where: str) -> tuple[str, dict[str, Any]]:
+    """A policy's name and its parameters.
+
+    Raises InputError for what is neither a name nor a mapping with one.
+    """
+    if isinstance(spec, str):
+        return spec, {}
+    params = dict(spec)
+    name = params.pop("name", None)
+    if not isinstance(name, str):
+        raise InputError("has no name", where=where, mend='give a name, as in { name = "lru_k" }')
+    return name, params
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """Everything about a cache but its trace."""
+
+    policy: str
+    params: dict[str, float]
+    capacity: int
+    unit: str
+    admission: str
+    settings: dict[str, float]
+    ttl: int
+    max_objects: int | None
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        policy: Spec,
+        capacity: int,
+        unit: str,
+        admission: Spec,
+        ttl_s: float | None,
+        max_objects: int | None,
+        seed: int,
+    ) -> "_Setup":
+        name, params = name_and_params(policy, "eviction")
+        found = eviction(name)
+        found.knobs(params)
+        if unit not in UNITS:
+            raise InputError(f"unit {unit!r}", where="unit", mend=close_to(unit, UNITS))
+        ttl = 0 if ttl_s is None else max(1, round(ttl_s * TICKS_PER_S))
+        admitted, settings = admission_settings(admission)
+        return cls(name, params, capacity, unit, admitted, settings, ttl, max_objects, seed)
+
+    @property
+    def fast(self) -> bool:
+        """Whether the fast form may say all: unit objects, all admitted, nothing expires."""
+        plain = self.unit == "objects" and self.admission == "always" and not self.ttl
+        return plain and self.max_objects is None
+
+    def cache(self, objects: int, trace: ObjectTrace | None) -> Cache:
+        future, costs = None, None
+        if eviction(self.policy).future:
+            if trace is None:
+                raise InputError(
+                    f"{self.policy!r} must know the whole trace",
+                    where="eviction",
+                    mend="read the trace as a whole, or choose another policy",
+                )
+            future = next_uses(trace.ids, trace.objects)
+        if trace is not None and trace.cost is not None:
+            costs = np.zeros(objects)
+            costs[trace.ids] = trace.cost
+        return Cache(
+            self.policy,
+            self.capacity,
+            max(1, objects),
+            params=self.params,
+            admission=self.admission,
+            settings=self.settings,
+            max_objects=self.max_objects,
+            full=not self.fast or trace is None or trace.op is not None,
+            next_use=future,
+            costs=costs,
+            stream=trace is None,
+            seed=self.seed,
+        )
+
+    def whole(self, trace: ObjectTrace, windows: int) -> CacheRun:
+        cache = self.cache(trace.objects, trace)
+        edges = np.linspace(0, trace.requests, max(1, windows) + 1).astype(np.int64)
+        counts = [self.part(cache, trace, int(a), int(b)) for a, b in pairwise(edges)]
+        return self.told(cache, np.array(counts, np.int64))
+
+    def chunks(self, chunks: Iterable[ObjectTrace]) -> CacheRun:
+        cache: Cache | None = None
+        counts = []
+        for chunk in chunks:
+            if cache is None:
+                cache = self.cache(chunk.objects, None)
+            cache.grow(max(1, chunk.objects))
+            counts.append(self.part(cache, chunk, 0, chunk.requests))
+        if cache is None:
+            raise InputError("there are no requests", where="trace")
+        return self.told(cache, np.array(counts, np.int64))
+
+    def part(
+        self, cache: Cache, trace: ObjectTrace, start: int, stop: int
+    ) -> tuple[int, int, int, int]:
+        """Replay requests start to stop: requests, hits, size asked for, size hit."""
+        ids = trace.ids[start:stop]
+        if self.fast and trace.op is None:
+            hits = cache.replay(ids)
+            return len(ids), hits, len(ids), hits
+        sizes = self.sizes(trace, start, stop)
+        ops = None if trace.op is None else trace.op[start:stop]
+        asked = np.ones(len(ids), np.int64) if sizes is None else sizes
+        given = asked if ops is None else np.where(ops == DELETE, -1, asked)
+        times, lives = self.times(trace, start, stop)
+        outcome = cache.replay_full(ids, given, times, lives)
+        counted = slice(None) if ops is None else ops == GET
+        hit = (outcome == HIT)[counted]
+        asked = asked[counted]
+        return len(asked), int(hit.sum()), int(asked.sum()), int(asked[hit].sum())
+
+    def sizes(self, trace: ObjectTrace, start: int, stop: int) -> NDArray[np.int64] | None:
+        if self.unit == "objects":
+            return None
+        if trace.size_bytes is None:
+            raise InputError(
+                "the trace has no sizes",
+                where="unit",
+                mend='count objects (unit = "objects"), or give a trace with sizes',
+            )
+        return trace.size_bytes[start:stop]
+
+    def times(
+        self, trace: ObjectTrace, start: int, stop: int
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+        own = trace.ttl_ns
+        if not self.ttl and own is None:
+            return None, None
+        if trace.arrival is None:
+            raise InputError(
+                "the trace has no times, so nothing can expire",
+                where="ttl_s",
+                mend="leave ttl_s out, or give a trace with times or a rate",
+            )
+        times = trace.arrival[start:stop]
+        if own is None:
+            return times, np.full(stop - start, self.ttl, np.int64)
+        lives = own[start:stop]
+        return times, np.where(lives > 0, lives, self.ttl) if self.ttl else lives
+
+    def told(self, cache: Cache, windows: NDArray[np.int64]) -> CacheRun:
+        requests, hits, asked, hit = (int(v) for v in windows.sum(axis=0))
+        totals = cache.totals()
+        if not totals["asked_size"]:  # the fast form counts nothing else
+            totals = {"evicted": requests - hits - totals["resident"]}
+        return CacheRun(
+            self.policy,
+            self.capacity,
+            self.unit,
+            requests,
+            hits,
+            totals.get("refused", 0),
+            totals.get("expired", 0),
+            totals["evicted"],
+            asked,
+            hit,
+            windows,
+            totals,
+        )
+
+
+def admission_settings(spec: Spec) -> tuple[str, dict[str, float]]:
+    """An admission policy's name and its fields of the cache's settings.
+
+    Raises InputError for an unknown name or parameter, or a value that is no number.
+    """
+    name, given = name_and_params(spec, "admission")
+    if name not in ADMISSION_KNOBS:
+        raise InputError(
+            f"no admission policy {name!r}",
+            where="admission",
+            mend=close_to(name, ADMISSION_KNOBS),
+        )
+    knobs = ADMISSION_KNOBS[name]
+    settings: dict[str, float] = dict(knobs.values())
+    for knob, value in given.items():
+        if knob not in knobs:
+            known = ", ".join(knobs) or "none"
+            raise InputError(
+                f"admission policy {name!r} has no parameter {knob!r}",
+                where="admission",
+                mend=f"it has: {known}",
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise InputError(f"{value!r} is no number >= 0", where=f"admission.{knob}")
+        settings[knobs[knob][0]] = value
+    if settings.get("scale"):
+        settings["by_size"] = 1
+    assert set(settings) <= set(SETTINGS.names or ())
+    return name, settings
+
+
+__all__ = ["HIT", "REFUSED", "CacheRun", "admission_settings", "open_objects", "replay_cache"]

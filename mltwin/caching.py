@@ -1,0 +1,143 @@
+"""`CachingScenario`: objects through a cache, or through tiers of caches, as a page of TOML.
+
+Sections: `workload` (what is asked for), `tiers` (the caches, nearest first), `origin` (what a miss
+costs). The model behind them: `mltwin.models.caching`.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from mltwin.sim.errors import InputError
+
+from .fields import Section
+from .result import Result
+from .scenario import Scenario
+
+Spec = str | dict[str, Any]
+"""A name, or a table with `name` and parameters."""
+
+MAX_TIME_S = 1e9
+
+
+class ObjectWorkload(Section):
+    """What is asked for, and in which order."""
+
+    trace: Spec = Field(
+        {
+            "requests": 200_000,
+            "accesses": {"pattern": "zipf", "objects": 20_000, "alpha": 0.9},
+        },
+        description="a catalogue name, a file, or a table for a synthetic stream",
+    )
+    format: str = Field("auto", description="of the file; auto looks at its content")
+    columns: dict[str, str] | None = Field(None, description="column map for a plain CSV file")
+    options: dict[str, Any] = Field({}, description="further options of the reader")
+    on_error: Literal["fail", "skip"] = Field("fail", description="what to do with bad lines")
+    requests: int | None = Field(None, ge=1, le=2**40, description="only the first so many")
+    unit: Literal["objects", "bytes"] = Field(
+        "objects", description="what capacities count; objects ignores the sizes of the trace"
+    )
+    rate: float | None = Field(
+        None, gt=0, description="requests per second (Poisson), else the trace's own times"
+    )
+
+
+class Tier(Section):
+    """One cache."""
+
+    name: str = Field("cache", description="what tables call it")
+    eviction: Spec = Field("lru", description="who leaves: `mltwin policies list`, or a file.py")
+    admission: Spec = Field(
+        "always", description="who may enter: always, size, probability, second_hit, tinylfu"
+    )
+    capacity: int | None = Field(
+        None, ge=1, le=2**60, description="objects, or bytes with workload.unit = 'bytes'"
+    )
+    share: float | None = Field(
+        None, gt=0, le=1e6, description="capacity as a share of the workload's distinct objects"
+    )
+    max_objects: int | None = Field(None, ge=1, description="resident at once, beside capacity")
+    ttl_s: float | None = Field(None, gt=0, le=MAX_TIME_S, description="objects get stale so soon")
+    latency_us: float = Field(100.0, ge=0, le=1e12, description="of a hit")
+    bandwidth_gbps: float | None = Field(
+        None, gt=0, le=1e6, description="in Gbit/s, for the bytes of a hit; else unlimited"
+    )
+    dollars_per_gb_month: float = Field(0.0, ge=0, description="of its capacity in bytes")
+
+
+class Origin(Section):
+    """Where a miss is served from."""
+
+    latency_ms: float = Field(50.0, ge=0, le=1e9, description="of a miss, beside the lookups")
+    bandwidth_gbps: float | None = Field(
+        None, gt=0, le=1e6, description="in Gbit/s, else unlimited"
+    )
+    dollars_per_gb: float = Field(0.0, ge=0, description="of the bytes that misses fetch")
+    dollars_per_million: float = Field(0.0, ge=0, description="of a million misses")
+
+
+class CachingScenario(Scenario):
+    """Objects through caches."""
+
+    system: Literal["caching"] = "caching"
+    workload: ObjectWorkload = ObjectWorkload()
+    tiers: list[Tier] = Field([Tier(share=0.1)], min_length=1, description="nearest first")
+    origin: Origin = Origin()
+    quotas: dict[str, float] = Field(
+        {}, description="share of the first tier that a tenant has for itself, by name"
+    )
+
+    result_class: ClassVar[str] = "mltwin.caching_result:CachingResult"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "CachingScenario":
+        _check_tiers(self)
+        _check_quotas(self)
+        return self
+
+    def simulate(self, seed: int, *, reference: bool = False, **unknown: Any) -> Result:
+        """Run once.
+
+        Args:
+            seed: of all draws.
+            reference: replay through the plain-Python policies instead (very slow).
+        """
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(unknown)}")
+        from .caching_run import run_caching
+
+        return run_caching(self, seed, reference=reference)
+
+    def check(self) -> None:
+        """Look up policies and trace by their names.
+
+        Raises InputError for the first that is not there, or a policy's parameter that it has not.
+        """
+        from .caching_run import check_names
+
+        check_names(self)
+
+
+def _check_tiers(scenario: CachingScenario) -> None:
+    names = [tier.name for tier in scenario.tiers]
+    for i, tier in enumerate(scenario.tiers):
+        where = f"tiers.{i}"
+        if (tier.capacity is None) == (tier.share is None):
+            raise InputError(
+                "needs either capacity or share", where=where, mend="give exactly one of them"
+            )
+        if names.count(tier.name) > 1:
+            raise InputError(
+                f"{tier.name!r} is the name of two tiers", where=f"{where}.name", mend="change one"
+            )
+
+
+def _check_quotas(scenario: CachingScenario) -> None:
+    for name, share in scenario.quotas.items():
+        if not share > 0:
+            raise InputError(f"share {share} is not above 0", where=f"quotas.{name}")
+    if sum(scenario.quotas.values()) > 1 + 1e-9:
+        raise InputError(
+            f"the shares sum to {sum(scenario.quotas.values()):g}", where="quotas", mend="at most 1"
+        )
