@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from .process import ask
+from .process import MeasureError, ask
 
 RUNS, REQUESTS, REPEATS = 1_000, 100_000, 3
 OVERHEAD_POINTS, OVERHEAD_SEEDS = 500, 4
