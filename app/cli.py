@@ -1,5 +1,5 @@
-"""The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `traces`,
-`models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`, `warmup`.
+"""The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `cache`,
+`traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from .app_commands import open_explorer
+from .cache_commands import cache
 from .calibrate_commands import calibrate
 from .check_commands import check
 from .compare_commands import compare
@@ -39,6 +40,7 @@ app.command()(sweep)
 app.add_typer(search, name="search")
 app.command()(check)
 app.command()(timeline)
+app.add_typer(cache, name="cache")
 app.add_typer(traces, name="traces")
 app.add_typer(models, name="models")
 app.add_typer(gpus, name="gpus")

@@ -160,7 +160,7 @@ def object_traces_table() -> Table:
     rows: list[list[Any]] = []
     for name in list_objects():
         entry = info(name)
-        place = "here" if locate(name, verify=False) else "-"
+        place = "shipped" if entry.synthetic else "here" if locate(name, verify=False) else "-"
         rows.append([name, entry.rows, place, entry.licence, entry.title])
     return Table(["trace", "requests", "where", "licence", "what"], rows, title="Object traces")
 

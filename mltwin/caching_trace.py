@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mltwin.models.caching import TICKS_PER_S
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng_arrays import ARRIVALS, exponentials
-from mltwin.workloads.objects.table import ObjectTrace
+from mltwin.workloads.objects.table import ObjectTrace, frozen
 
 from .caching import CachingScenario, ObjectWorkload
 from .fields import placed
@@ -41,7 +41,7 @@ def make_objects_trace(scenario: CachingScenario, seed: int) -> ObjectTrace:
         if path.exists():
             stat = path.stat()
             key["file"] = [str(path.resolve()), stat.st_mtime_ns, stat.st_size]
-        if workload.rate is not None:
+        if workload.rate is not None or path.is_dir() or (not path.exists() and _is_drawn(source)):
             key["seed"] = seed
     else:
         key["seed"] = seed
@@ -55,14 +55,22 @@ def _made(scenario: CachingScenario, seed: int) -> ObjectTrace:
     except InputError as error:
         raise placed(error, "workload.trace") from None
     if workload.requests is not None and workload.requests < trace.requests:
-        trace = _first(trace, workload.requests)
+        trace = trace.rows(0, workload.requests)
     if not trace.requests:
         raise InputError("has no requests", where="workload.trace", mend="choose another")
     if workload.rate is not None:
         gaps = exponentials(seed, ARRIVALS, np.arange(trace.requests)) / workload.rate
         arrival = (np.cumsum(gaps) * TICKS_PER_S).astype(np.int64)
-        trace = _changed(trace, arrival=arrival)
+        trace = trace.changed(arrival=arrival)
     return trace
+
+
+def _is_drawn(name: str) -> bool:
+    """Whether a trace of the catalogue depends on the seed."""
+    from mltwin.workloads.objects.catalogue import info
+
+    entry = info(name)
+    return entry.synthetic or entry.format == "cachebench"
 
 
 def _opened(scenario: CachingScenario, seed: int) -> ObjectTrace:
@@ -75,7 +83,7 @@ def _opened(scenario: CachingScenario, seed: int) -> ObjectTrace:
 
     path = scenario.resolve_path(workload.trace)
     name = str(path) if path.exists() else workload.trace
-    return open_objects(name, **reading(workload))
+    return open_objects(name, seed=seed, **reading(workload))
 
 
 def reading(workload: ObjectWorkload) -> dict[str, Any]:
@@ -90,29 +98,11 @@ def reading(workload: ObjectWorkload) -> dict[str, Any]:
     return options
 
 
-def _first(trace: ObjectTrace, n: int) -> ObjectTrace:
-    return _cut(trace, slice(0, n))
-
-
-def _changed(trace: ObjectTrace, **columns: NDArray[Any] | None) -> ObjectTrace:
-    for column in columns.values():
-        if column is not None:
-            column.flags.writeable = False
-    return replace(trace, **columns)  # type: ignore[arg-type]
-
-
-def _cut(trace: ObjectTrace, rows: Any) -> ObjectTrace:
-    """Some rows of all columns, under the same ids."""
-    columns = {name: getattr(trace, name) for name in COLUMNS}
-    return _changed(
-        trace,
-        **{
-            name: None if column is None else np.ascontiguousarray(column[rows])
-            for name, column in columns.items()
-        },
-    )
-
-
 def select(trace: ObjectTrace, rows: NDArray[np.bool_]) -> ObjectTrace:
     """The requests of a mask, under the same ids."""
-    return _cut(trace, rows)
+    columns = {
+        name: frozen(np.ascontiguousarray(column[rows]))
+        for name in COLUMNS
+        if (column := getattr(trace, name)) is not None
+    }
+    return replace(trace, **columns)
