@@ -84,7 +84,7 @@ def compare(
     if not any(isinstance(item, mltwin.Scenario) for item in todo):
         _refuse_for_stored({"--seeds": seeds, "--set": set_, "--goodput": goodput})
     else:
-        say_if_cold()
+        say_if_cold(*(item for item in todo if isinstance(item, mltwin.Scenario)))
     with progress_bar("comparing", as_json=progress_json) as update:
         compared = mltwin.compare(
             todo,
@@ -135,7 +135,8 @@ def parse_seeds(text: str) -> list[int]:
 def parse_share(text: str) -> float:
     """A share as it is written on the command line: `1%` or `0.01`.
 
-    Raises InputError for anything that is no number above 0.
+    Raises InputError for anything that is no number above 0, and for 1 or more without the sign:
+    who writes 5 means 5 %.
     """
     from mltwin import InputError
 
@@ -146,6 +147,9 @@ def parse_share(text: str) -> float:
         value = 0.0
     if not 0 < value < 1e6:
         raise InputError(f"{text!r:.60} is no share", where="--least", mend="write 1% or 0.01")
+    if value >= 1 and not percent:
+        mend = f"write {number}% for per cent, or {100 * value:g}% if that is meant"
+        raise InputError(f"{text!r:.60} is {100 * value:g} %", where="--least", mend=mend)
     return value
 
 

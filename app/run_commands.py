@@ -95,11 +95,15 @@ def run(
     _print_result(result, format)
 
 
-def say_if_cold() -> None:
-    """Tell that the first run compiles the kernel, if it does."""
+def say_if_cold(*scenarios: "Scenario") -> None:
+    """Tell that the first run compiles the serving kernel, if it does (others take seconds).
+
+    scenarios: what will be run; none given, serving scenarios.
+    """
     from mltwin.doctor import is_warm
 
-    if not is_warm():
+    serving = not scenarios or any(scenario.system == "serving" for scenario in scenarios)
+    if serving and not is_warm():
         tell("compiling the kernel (once, about 30 s) ...")
 
 
@@ -117,7 +121,7 @@ def _draws(given: int) -> int:
 def _run_one(
     loaded: "Scenario", seed: int | None, progress_json: bool, options: dict[str, Any]
 ) -> "Result":
-    say_if_cold()
+    say_if_cold(loaded)
     with progress_bar(loaded.label, as_json=progress_json) as update:
         return loaded.run(
             seed, progress=lambda share, now: update(share, f"{now:,.0f} s"), **options

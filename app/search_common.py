@@ -102,10 +102,13 @@ def show_found(found: "Found", format: str, plot: Path | None, out: Path | None)
         for table in found.tables():
             print(table.markdown())
     else:
-        show_tables(*found.tables())
+        tables = found.tables()
+        show_tables(*tables)
         if found.reached:
+            said = {table.caption for table in tables}
             for line in found.answer():
-                console().print(line, markup=False, soft_wrap=True)
+                if line not in said:
+                    console().print(line, markup=False, soft_wrap=True)
     for note in found.notes:
         tell(f"note: {note}")
     if not found.reached:

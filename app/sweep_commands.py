@@ -88,6 +88,7 @@ def sweep(
             live=live and not progress_json,
             progress_json=progress_json,
         )
+    chosen = chosen or list(found.record.metrics) or None  # a misspelt one is told
     _write(found, chosen, plot, report, export)
     _show(found, chosen, format)
     if found.failures:
@@ -106,8 +107,20 @@ def _status(folder: Path | None) -> "Sweep":
 
 
 def _study(study: str, set_: list[str] | None, seeds: int | None) -> "Study":
-    from mltwin.sweeps.study import load_study
+    """The study of a file.
 
+    Raises InputError, for a scenario in place of a study too: the likeliest slip.
+    """
+    from mltwin import InputError
+    from mltwin.sweeps.study import load_study
+    from mltwin.tomlfile import read_toml
+
+    if "system" in read_toml(study):
+        raise InputError(
+            "is a scenario, not a study",
+            where=study,
+            mend=f'write a study: scenario = "{Path(study).name}" and the fields of a [grid]',
+        )
     return load_study(study, changes=assignments(set_), seeds=seeds)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mltwin import Result
 
 _PERFETTO = (".json", ".gz")
+_PICTURES = (".html", ".htm", ".png", ".svg", ".pdf", ".csv", ".parquet", ".txt", ".pftrace")
 
 
 def timeline(
@@ -45,11 +46,17 @@ def timeline(
 
     Open the file at ui.perfetto.dev (it stays on your machine) or in chrome://tracing.
     """
+    from mltwin import InputError
     from mltwin.timelines.timeline import MAX_EVENTS
 
+    if out.suffix.lower() in _PICTURES:
+        mend = "give a .json.gz for Perfetto, or a folder"
+        raise InputError(f"cannot write {out.name!r:.60}", where="out", mend=mend)
     window_s = None if window is None else _window(window)
     result = _result(source, set_, seed, progress_json)
     made = result.timeline(window_s=window_s, requests=requests, seed=seed or 0)
+    if window_s is not None:
+        _check_window(window_s, made.span_s()[1] if made.run_s is None else made.run_s)
     if out.suffix in _PERFETTO:
         notes = made.save(out, max_events=max_events or MAX_EVENTS)
         tell(f"written to {out}; open it at ui.perfetto.dev")
@@ -59,7 +66,7 @@ def timeline(
         notes = replay.notes
         tell(f"the replay view's tables are in {out}")
     for note in notes:
-        tell(f"not shown: {note}")
+        tell(f"note: {note}")
 
 
 def _result(source: Path, set_: list[str] | None, seed: int | None, as_json: bool) -> "Result":
@@ -72,10 +79,22 @@ def _result(source: Path, set_: list[str] | None, seed: int | None, as_json: boo
             raise InputError("a stored run is what it is", where="--set", mend="name a scenario")
         return Result.load(source)
     scenario = load_scenario(source, set_, None)
-    say_if_cold()
+    say_if_cold(scenario)
     with progress_bar(scenario.label, as_json=as_json) as update:
         return run_with_logs(
             scenario, seed, progress=lambda share, now: update(share, f"{now:,.0f} s")
+        )
+
+
+def _check_window(window_s: tuple[float, float], run_s: float) -> None:
+    """Refuse a window in which nothing can be."""
+    from mltwin import InputError
+
+    if window_s[0] >= run_s:
+        raise InputError(
+            f"begins at {window_s[0]:g} s, when the run is over",
+            where="--window",
+            mend=f"it lasts {run_s:.4g} s",
         )
 
 

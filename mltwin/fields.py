@@ -68,7 +68,8 @@ def _retold(cls: type[BaseModel], error: ValidationError, where: str | None) -> 
     path = ".".join(str(part) for part in loc)
     message, mend = _told(cls, report, loc)
     if len(reports) > 1:
-        mend += f" (and {len(reports) - 1} more)" if mend else f"{len(reports) - 1} more errors"
+        more = len(reports) - 1
+        mend += f" (and {more} more)" if mend else f"{more} more error{'s' if more > 1 else ''}"
     place = ": ".join(part for part in (where, path) if part)
     return InputError(message, where=place or None, mend=mend or None)
 

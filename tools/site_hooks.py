@@ -26,9 +26,13 @@ _NAMES = "<!-- offered names: written by tools/site_hooks.py -->"
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(<code>)")
 
 
-def on_config(config: Any) -> Any:
-    """Make the tree of links to the package; name the pages of folders in the navigation."""
+def on_startup(**_: Any) -> None:
+    """Make the tree of links to the package, before mkdocstrings looks for its folder."""
     link_tree()
+
+
+def on_config(config: Any) -> Any:
+    """Name the pages of folders in the navigation."""
     config["nav"] = with_folders(config["nav"], Path(config["docs_dir"]))
     return config
 

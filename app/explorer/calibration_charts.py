@@ -9,14 +9,19 @@ if TYPE_CHECKING:
 _BAR = 15
 
 
+def _names(limit: int) -> "alt.Axis":
+    """An axis of all names, each at its row; by itself Vega moves the first and the last in."""
+    import altair as alt
+
+    return alt.Axis(labelLimit=limit, labelOverlap=False, labelFlush=False)
+
+
 def errors_chart(errors: "pd.DataFrame") -> "alt.LayerChart":
     """A bar to the median error of each operator, a line on to its 95th percentile."""
     import altair as alt
 
     order = list(errors["operator"])
-    y = alt.Y(
-        "operator:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, labelOverlap=False)
-    )
+    y = alt.Y("operator:N", title=None, sort=order, axis=_names(170))
     scale = alt.Scale(type="symlog", constant=2)
     ticks = alt.Axis(values=[0, 1, 2, 5, 10, 20, 50, 100, 200])
     x = alt.X("median_pct:Q", title="error on held-out rows (%)", scale=scale, axis=ticks)
@@ -50,7 +55,7 @@ def overview_chart(overview: "pd.DataFrame") -> "alt.Chart":
         .mark_rect()
         .encode(
             x=alt.X("gpu:N", title=None, axis=alt.Axis(labelAngle=-30)),
-            y=alt.Y("family:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            y=alt.Y("family:N", title=None, sort=None, axis=_names(150)),
             color=alt.Color(
                 "median_pct:Q",
                 title="median error (%)",
@@ -129,7 +134,7 @@ def scores_chart(scores: "pd.DataFrame") -> "alt.LayerChart":
     """Median absolute error of each metric with its 95 % interval."""
     import altair as alt
 
-    y = alt.Y("metric:N", title=None, sort=None)
+    y = alt.Y("metric:N", title=None, sort=None, axis=_names(170))
     offset = alt.YOffset("group:N")
     colour = alt.Color("group:N", title=None, legend=alt.Legend(orient="top", columns=1))
     tooltip = [
@@ -175,7 +180,7 @@ def groups_chart(frame: "pd.DataFrame") -> "alt.LayerChart":
     """Median error of each operator by predictor, one task and GPU."""
     import altair as alt
 
-    y = alt.Y("operator:N", title=None, sort=None, axis=alt.Axis(labelLimit=170))
+    y = alt.Y("operator:N", title=None, sort=None, axis=_names(170))
     colour = alt.Color("predictor:N", title=None, sort=None, legend=alt.Legend(orient="top"))
     scale = alt.Scale(type="symlog", constant=2)
     tooltip = [

@@ -140,7 +140,7 @@ def forest_chart(view: ComparedView) -> alt.TopLevelMixin | None:
         scale=alt.Scale(domain=list(_WORDS), range=list(_WORDS.values())),
         legend=alt.Legend(orient="top", direction="horizontal", columns=2),
     )
-    place = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=180))
+    place = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=180, labelFlush=False))
     tips: list[Any] = ["metric:N", "scenario:N", "verdict:N"]
     tips += [alt.Tooltip(f"{c}:Q", format="+.2f") for c in ("change", "low", "high")]
     base = alt.Chart(rows).encode(y=place, color=colour, tooltip=tips)

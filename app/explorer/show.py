@@ -165,8 +165,9 @@ def table(given: "Table | pd.DataFrame", name: str, *, height: int | None = None
         if given.title:
             st.markdown(f"**{escaped(given.title)}**")
         st.dataframe(_written(given), hide_index=True, key=f"table.{name}", height=height or "auto")
-        if given.caption:
-            st.caption(escaped(given.caption))
+        bold = "bold: the best of its column" if given.best else ""
+        if caption := "; ".join(filter(None, (given.caption, bold))):
+            st.caption(escaped(caption))
     with st.container(horizontal=True):
         _csv_button(frame, name)
         _parquet_button(frame, name)

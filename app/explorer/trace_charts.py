@@ -199,7 +199,7 @@ def joint_chart(pictures: dict[str, Any]) -> "alt.Chart":
         "requests:Q",
         title="requests",
         scale=alt.Scale(type="sqrt", scheme="blues"),
-        legend=alt.Legend(orient="top", gradientLength=120),
+        legend=alt.Legend(orient="top", gradientLength=120, format=",d", tickMinStep=1),
     )
     tooltip = [
         alt.Tooltip(f"{name}:Q", format=",.0f")

@@ -5,6 +5,8 @@ changed matter? A check begins with each baseline's first seeds; where they leav
 looks again with more of those that the baseline holds (`verdict` says how the error is kept).
 """
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -71,10 +73,17 @@ def check(
         )
     own = Scenario.load(scenario) if isinstance(scenario, str | Path) else scenario
     loaded = [Baseline.load(file) for file in files]
+    again = again or _options(changes or {})
     cases = [opened(one, changes or {}, own, again) for one in loaded]
     _look(cases, max_seeds, 1 - confidence, workers, progress)
     found = _told_apart([*parts, *(case.part() for case in cases)])
     return CheckReport(tuple(found), exact=exact, strict=strict, confidence=confidence)
+
+
+def _options(changes: Mapping[str, Any]) -> str:
+    """The changes as options of the command line."""
+    words = [f"{field}={json.dumps(value)}" for field, value in changes.items()]
+    return " ".join(f"--set {shlex.quote(word)}" for word in words)
 
 
 def find_baselines(given: Sequence[str | Path]) -> tuple[list[Path], list[Part]]:

@@ -272,7 +272,7 @@ class Sensitivity(Found):
 _MEANING = {
     "oat": (
         "elasticity: per cent of change of the metric for one per cent of the field, about the "
-        "scenario's own value; change: between the two values tried, of the metric's own"
+        "scenario's own value; change: of the metric between the two values tried, in its own unit"
     ),
     "morris": (
         "mu*: mean absolute change of the metric over the field's whole range; mu: with its sign; "

@@ -207,7 +207,7 @@ class Optimum(Found):
         ]
         pruned = sum(t.pruned for t in self.trials)
         caption = f"{len(self.trials)} trials, {self.runs} runs"
-        caption += f", {pruned} trials stopped early" if pruned else ""
+        caption += f", {pruned} trial{'s' if pruned > 1 else ''} stopped early" if pruned else ""
         best = {(0, j + 1) for j in range(len(self.axes))} if rows else set()
         columns = ["trial", *(axis.field for axis in self.axes), *metrics]
         return Table(columns, rows, title=self.title, caption=caption, best=best)

@@ -215,11 +215,12 @@ class Plan(Found):
         else:
             assert best.cost is not None and other.cost is not None
             saved = other.cost - best.cost
+            saved_unit = unit.removesuffix("s") if saved == 1 else unit
             than = (
                 f"{_other(self.best)} needs {show(other.cost)} ({self._pools(_other(self.best))})"
             )
             lines.append(
-                f"That saves {show(saved)} {unit} ({100 * saved / other.cost:.0f} %): {than}."
+                f"That saves {show(saved)} {saved_unit} ({100 * saved / other.cost:.0f} %): {than}."
                 if saved > 0
                 else f"Neither saves {unit}: {than}."
             )

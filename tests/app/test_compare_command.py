@@ -121,3 +121,7 @@ def test_seeds_and_shares() -> None:
     for text in ("", "-1", "1-", "1,,2", "1.5", "٣", str(2**62 + 1) + ",1", "0-9999999"):
         with pytest.raises(InputError):
             parse_seeds(text)
+    assert parse_share("500%") == 5.0
+    for text in ("5", "1", "0", "-1%", "x"):  # 5 means 5 %, not 500 %
+        with pytest.raises(InputError):
+            parse_share(text)

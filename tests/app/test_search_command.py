@@ -109,6 +109,9 @@ def test_pareto_of_a_file_and_of_a_sweep(
         "json",
     )
     assert code == 0 and json.loads(again) == json.loads(text), err
+    code, text, _ = call("search", "pareto", rows, *objectives[:-2])
+    said = " ".join(text.split())
+    assert code == 0 and said.count("2 of 3 points are on the front.") == 1  # not said twice
 
 
 def test_optimise(call: Call, scenario: Path) -> None:

@@ -61,6 +61,11 @@ def test_options_stand_before_the_study(capsys: pytest.CaptureFixture[str]) -> N
     assert not Path("results").exists()
 
 
+def test_a_metric_of_the_study_that_no_run_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("sweep", write(STUDY.replace('["up"]', '["ups"]'))) == 2
+    assert "no metric 'ups'; did you mean 'up'" in capsys.readouterr().err
+
+
 def test_pictures_pages_and_files() -> None:
     path = write(STUDY)
     assert call("sweep", path, "--plot", "a.png", "--report", "a.html", "--export", "a.csv") == 0
@@ -105,6 +110,7 @@ BASE = '[scenario]\nsystem = "flip"\n'
         ('scenario = "none.toml"', "none.toml: no such file"),
         ('[scenario]\nsystem = "flop"', "unknown system 'flop'"),
         (BASE, "varies nothing"),
+        ('system = "flip"', "is a scenario, not a study; write a study: scenario = "),
         (f"sed = 1\n{BASE}", "did you mean 'seeds'"),
         (f"{BASE}[grd]\nflips = [1]", "did you mean 'grid'"),
         (f"{BASE}[grid]\nflip = [1]", "study.toml: flip: unknown key; did you mean 'flips'"),

@@ -80,6 +80,8 @@ def test_any_system_has_the_command(tmp_path) -> None:
     [
         (["s.toml", "t.json", "--window", "5"], "write from:to"),
         (["s.toml", "t.json", "--window", "9:3"], "no window"),
+        (["s.toml", "t.json", "--window", "900:950"], "when the run is over; it lasts"),
+        (["s.toml", "t.html"], "give a .json.gz for Perfetto, or a folder"),
         (["s.toml", "t.json", "--max-events", "5"], "allow at least"),
         (["none.toml", "t.json"], "none.toml"),
         ([".", "t.json"], "no run"),

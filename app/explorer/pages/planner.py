@@ -194,11 +194,8 @@ def _hardware(view: View) -> dict[str, Any]:
 
 
 def _gpu(view: View, gpu: str, tp: str, label: str) -> dict[str, Any]:
-    left, right = st.columns([2, 1])
-    with left:
-        name = _field(view, "cluster.mixed.gpu", gpu, choices=choices.gpu_names(), label=label)
-    with right:
-        each = _field(view, "cluster.mixed.tp", tp, kind="select", choices=_TP, label="GPUs each")
+    name = _field(view, "cluster.mixed.gpu", gpu, choices=choices.gpu_names(), label=label)
+    each = _field(view, "cluster.mixed.tp", tp, kind="select", choices=_TP, label="GPUs each")
     return {gpu: name, tp: each}
 
 
