@@ -1,5 +1,6 @@
 """The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `cache`,
-`traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`, `warmup`.
+`traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`,
+`warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """

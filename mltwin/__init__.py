@@ -10,6 +10,9 @@ if (_root / "pyproject.toml").is_file() and (_root / "sim" / "__init__.py").is_f
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from mltwin.cache_curves import miss_ratio_curve as miss_ratio_curve
+    from mltwin.cache_replay import replay_cache as replay_cache
+    from mltwin.caching import CachingScenario as CachingScenario
     from mltwin.comparison import Comparison as Comparison
     from mltwin.comparison import compare as compare
     from mltwin.comparison import run as run
@@ -33,11 +36,13 @@ if _TYPE_CHECKING:
     from mltwin.sim.errors import MltwinError as MltwinError
     from mltwin.sweeps.run import sweep as sweep
     from mltwin.sweeps.sweep import Sweep as Sweep
+    from mltwin.workloads import objects as objects
     from mltwin.workloads.catalogue import open_trace as open_trace
     from mltwin.workloads.table import Trace as Trace
 
 # What `import mltwin as mt` offers; each is imported when it is first used.
 _OFFERED = {
+    "CachingScenario": "mltwin.caching",
     "CheckReport": "mltwin.gate.outcome",
     "Comparison": "mltwin.comparison",
     "InputError": "mltwin.sim.errors",
@@ -53,17 +58,21 @@ _OFFERED = {
     "compare": "mltwin.comparison",
     "goodput": "mltwin.searches.goodput",
     "make_baseline": "mltwin.gate.update",
+    "miss_ratio_curve": "mltwin.cache_curves",
     "open_trace": "mltwin.workloads.catalogue",
+    "objects": "mltwin.workloads.objects",
     "optimise": "mltwin.searches.optimise",
     "pareto": "mltwin.searches.pareto",
     "plan": "mltwin.searches.planning",
     "policy": "mltwin.policies",
+    "replay_cache": "mltwin.cache_replay",
     "run": "mltwin.comparison",
     "sensitivity": "mltwin.searches.sensitivity",
     "smallest_cluster": "mltwin.searches.cluster",
     "sweep": "mltwin.sweeps.run",
     "update_baseline": "mltwin.gate.update",
 }
+_MODULES = frozenset({"objects"})
 __all__ = ["__version__", *_OFFERED]
 
 
@@ -72,7 +81,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'mltwin' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_OFFERED[name]), name)
+    module = import_module(_OFFERED[name])
+    value = globals()[name] = module if name in _MODULES else getattr(module, name)
     return value
 
 

@@ -12,7 +12,7 @@ from mltwin.sim.errors import InputError
 
 from .fields import Section
 from .result import Result
-from .scenario import Scenario
+from .scenario import Progress, Scenario
 
 Spec = str | dict[str, Any]
 """A name, or a table with `name` and parameters."""
@@ -96,18 +96,32 @@ class CachingScenario(Scenario):
         _check_quotas(self)
         return self
 
-    def simulate(self, seed: int, *, reference: bool = False, **unknown: Any) -> Result:
+    def simulate(
+        self,
+        seed: int,
+        *,
+        check: bool = False,
+        reference: bool = False,
+        progress: Progress | None = None,
+        **unknown: Any,
+    ) -> Result:
         """Run once.
 
         Args:
             seed: of all draws.
+            check: nothing more; the laws of conservation are checked after every run.
             reference: replay through the plain-Python policies instead (very slow).
+            progress: called with the share done, once at the end.
         """
+        del check
         if unknown:
             raise TypeError(f"unknown options: {', '.join(unknown)}")
         from .caching_run import run_caching
 
-        return run_caching(self, seed, reference=reference)
+        result = run_caching(self, seed, reference=reference)
+        if progress is not None:
+            progress(1.0, 0.0)
+        return result
 
     def check(self) -> None:
         """Look up policies and trace by their names.

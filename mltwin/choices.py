@@ -77,3 +77,24 @@ def traces_here() -> Mapping[str, str]:
         if entry.synthetic or locate(name, verify=False) is not None
     ]
     return {name: entry.title for name, entry in here}
+
+
+def object_traces_here() -> Mapping[str, str]:
+    """Object traces that can be replayed now, as `traces_here`."""
+    from mltwin.workloads.objects.catalogue import info, list_objects, locate
+
+    entries = [(name, info(name)) for name in list_objects()]
+    return {
+        name: entry.title
+        for name, entry in entries
+        if entry.synthetic or locate(name, verify=False) is not None
+    }
+
+
+@cache
+def evictions() -> Mapping[str, str]:
+    """The eviction policies: name to who leaves; oracles last."""
+    from mltwin.models.caching.registry import EVICTIONS
+
+    ordered = sorted(EVICTIONS.values(), key=lambda policy: policy.future)
+    return {policy.name: policy.about for policy in ordered}

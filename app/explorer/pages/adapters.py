@@ -1,0 +1,152 @@
+"""The adapter page: LoRA adapters in a GPU's memory, in the four modes of their system."""
+
+from typing import Any
+
+import streamlit as st
+
+from mltwin import Result, choices
+from mltwin.adapters import AdapterScenario
+from mltwin.app.explorer import controls, show
+from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer.frame import Page
+from mltwin.app.explorer.panel import run_panel
+from mltwin.app.explorer.safe import safe_scenario
+from mltwin.app.explorer.view import View
+
+SLUG = "adapters"
+ABOUT = "LoRA adapters in a GPU's memory: page them, learn where to route, share KV across agents."
+MODES = {
+    "serving": "Page adapters while requests wait",
+    "routing": "Learn which adapter helps",
+    "agents": "Share KV across agents",
+    "memory": "Share memory with KV and experts",
+}
+Control = dict[str, Any]
+# What each mode's controls are: a field's path, and how it is shown.
+FIELDS: dict[str, dict[str, Control]] = {
+    "serving": {
+        "serving.policy": {"label": "Eviction"},
+        "serving.memory_gb": {"kind": "slider", "low": 0.5, "high": 20.0, "step": 0.5,
+                              "label": "Memory for adapters (GB)"},
+        "adapters.count": {"kind": "slider", "low": 1, "high": 500, "label": "Adapters"},
+        "adapters.zipf": {"kind": "slider", "low": 0.0, "high": 2.0, "step": 0.1,
+                          "label": "Skew of popularity"},
+        "store.tier": {"label": "Paged in from"},
+        "workload.rate": {"kind": "slider", "low": 0.5, "high": 40.0, "step": 0.5,
+                          "label": "Requests a second"},
+        "serving.slots": {"kind": "slider", "low": 1, "high": 256, "label": "Slots"},
+    },
+    "routing": {
+        "routing.controller": {"label": "Residents chosen by"},
+        "routing.adapters": {"kind": "slider", "low": 2, "high": 60, "label": "Adapters"},
+        "routing.resident": {"kind": "slider", "low": 1, "high": 20, "label": "Resident"},
+        "routing.price": {"kind": "slider", "low": 0.0, "high": 1.0, "step": 0.05,
+                          "label": "Price of a paging"},
+        "routing.bonus": {"kind": "slider", "low": 0.0, "high": 3.0, "step": 0.1,
+                          "label": "Optimism of the router"},
+        "routing.requests": {"kind": "slider", "low": 1000, "high": 100_000, "step": 1000,
+                             "label": "Requests"},
+    },
+    "agents": {
+        "agents.scheme": {"label": "KV kept"},
+        "agents.agents": {"kind": "slider", "low": 1, "high": 32, "label": "Agents"},
+        "agents.rank": {"kind": "slider", "low": 1, "high": 256, "label": "Rank"},
+        "agents.memory_gb": {"kind": "slider", "low": 0.5, "high": 64.0, "step": 0.5,
+                             "label": "Memory (GB)"},
+        "agents.turn_tokens": {"kind": "slider", "low": 50, "high": 4000, "step": 50,
+                               "label": "New tokens of a turn"},
+    },
+    "memory": {
+        "memory.sharing": {"label": "The budget is"},
+        "memory.memory_gb": {"kind": "slider", "low": 1.0, "high": 64.0, "step": 1.0,
+                             "label": "Memory (GB)"},
+        "adapters.count": {"kind": "slider", "low": 1, "high": 500, "label": "Adapters"},
+        "memory.prefixes": {"kind": "slider", "low": 1, "high": 10_000, "label": "Prefixes"},
+        "memory.experts": {"kind": "slider", "low": 0, "high": 256, "label": "Experts"},
+    },
+}  # fmt: skip
+HEADS = {
+    "serving": ("hit_ratio", "mean_adapter_wait_ms", "p99_ttft_ms", "paged_gb", "busy_memory"),
+    "routing": ("regret", "regret_slope", "mean_utility", "oracle_utility", "hit_ratio"),
+    "agents": ("bytes_per_token_per_agent", "capacity_tokens", "token_hit_ratio", "saved_ratio"),
+    "memory": ("miss_seconds", "adapters_hit_ratio", "kv_hit_ratio", "experts_hit_ratio"),
+}
+
+
+def _at(data: Any, path: str) -> Any:
+    for step in path.split("."):
+        data = data[step]
+    return data
+
+
+_USUAL = AdapterScenario().data()
+DEFAULTS: dict[str, Any] = {
+    "mode": "serving",
+    "model": _USUAL["model"],
+    **{path: _at(_USUAL, path) for fields in FIELDS.values() for path in fields},
+}
+
+
+def page() -> None:
+    """Draw the page."""
+    view = View(SLUG, DEFAULTS)
+    with st.sidebar:
+        _controls(view)
+    mode = view.get("mode")
+    if mode not in MODES:
+        show.error(f"mode: there is no {mode[:40]!r} (choose one from the list)")
+        return
+    data: dict[str, Any] = {"system": "adapter-cache", "mode": mode, "model": view.get("model")}
+    for path in FIELDS[mode]:
+        section, _, name = path.partition(".")
+        data.setdefault(section, {})[name] = view.get(path)
+    scenario = safe_scenario(data)
+    if scenario is None:
+        return
+    toml = toml_of(scenario)
+    argv = ["run", "{in}/adapters.toml", "--out", "{out}", "--progress-json"]
+    job = run_panel(SLUG, argv, files={"adapters.toml": toml}, title=MODES[mode])
+    if job is not None:
+        _report(Result.load(job.out), mode)
+    show.copy_as(toml, python_of(scenario), command_of(toml, "adapters.toml"))
+    show.share(view)
+
+
+def _controls(view: View) -> None:
+    mode = view.get("mode")
+    known = [*MODES] if mode in MODES else [mode, *MODES]
+    mode = st.radio(
+        "Question", known, known.index(mode), key=view.key("mode"),
+        format_func=lambda name: MODES.get(name, name),
+    )  # fmt: skip
+    models = choices.model_names()
+    model = view.get("model")
+    view.set(
+        mode=mode,
+        model=st.selectbox(
+            "Base model",
+            models if model in models else [model, *models],
+            models.index(model) if model in models else 0,
+            key=view.key("model"),
+            help="A model with plain attention and feed-forward blocks.",
+        ),
+    )
+    for path, look in FIELDS.get(mode, {}).items():
+        value = controls.field(AdapterScenario, path, view.get(path), key=view.key(path), **look)
+        view.set(**{path: value})
+
+
+def _report(result: Result, mode: str) -> None:
+    from mltwin.app.explorer import adapter_charts as charts
+
+    show.metric_row({name: result.metrics[name] for name in HEADS[mode] if name in result.metrics})
+    for note in result.notes:
+        st.info(show.escaped(note))
+    chart, frame, caption = charts.chart_of(result, mode)
+    show.chart(chart, name=f"adapters-{mode}", data=frame, caption=caption)
+    with st.expander("All figures", icon=":material/table:", expanded=mode in ("agents", "memory")):
+        for number, table in enumerate(reversed(result.report())):
+            show.table(table, f"adapters-{mode}-{number}")
+
+
+PAGE = Page(SLUG, "LoRA adapters", ":material/extension:", "Caches", ABOUT, page, order=40)
