@@ -13,13 +13,13 @@ Goodput (given where the SLO has limits) counts completed requests that keep eve
 second of the run; SLO attainment is their share of all requests, refused and cancelled included.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mltwin.models.serving.outcome import gap_bin_edges
-from mltwin.models.serving.tables import CANCELLED, DONE, REFUSED
+from mltwin.models.serving.tables import DONE
 
 from .metrics import exact_sum, flat, histogram_spread, spread
 from .serving_frontend import received, sent
@@ -27,6 +27,9 @@ from .serving_frontend import received, sent
 Columns = Mapping[str, np.ndarray]
 TICKS_PER_MS = 1e9
 LATENCIES = ("ttft", "tpot", "e2e", "queue", "transfer")
+_TICKS = ("arrival", "scheduled", "first", "finish")
+_OUTSIDE = ("frontend", "returned")
+_NONE = np.zeros(0, np.int64)
 
 
 def latencies_ms(requests: Columns) -> dict[str, np.ndarray]:
@@ -55,30 +58,40 @@ def good(latency: Mapping[str, np.ndarray], limits_ms: Mapping[str, float]) -> n
     return kept
 
 
-def duration_s(requests: Columns) -> float:
-    """Seconds from the first sending to the last request's end, 0 for no request."""
-    ended = received(requests, "finish")[requests["finish"] >= 0]
-    if not len(ended):
-        return 0.0
-    return float(ended.max() - sent(requests).min()) / 1e12
+def duration_s(requests: Columns, *, sums: np.ndarray | None = None) -> float:
+    """Seconds from the first sending to the last request's end, 0 for no request.
+
+    Here and below, `sums` is what `tallied` gives, where the caller has it.
+    """
+    from mltwin.models.serving.passes import FIRST_SENT, LAST_END, N_ENDED
+
+    found = tallied(requests) if sums is None else sums
+    return float(found[LAST_END] - found[FIRST_SENT]) / 1e12 if found[N_ENDED] else 0.0
 
 
 def request_metrics(
-    requests: Columns, limits_ms: Mapping[str, float], *, span_s: float
+    requests: Columns,
+    limits_ms: Mapping[str, float],
+    *,
+    span_s: float,
+    sums: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Counts, throughputs, latencies and goodput of some requests (all, or one tenant's)."""
-    state = requests["state"]
-    done = state == DONE
-    latency = latencies_ms(requests)
-    prompt = float(requests["prompt"][done].sum())
-    output = float(requests["output"][done].sum())
+    from mltwin.models.serving import passes
+
+    sums = tallied(requests) if sums is None else sums
+    count = len(requests["state"])
+    done, refused, cancelled = (
+        int(sums[k]) for k in (passes.N_DONE, passes.N_REFUSED, passes.N_CANCELLED)
+    )
+    prompt, output = float(sums[passes.PROMPT_TOKENS]), float(sums[passes.OUTPUT_TOKENS])
     found = {
-        "requests": float(len(state)),
-        "completed": float(done.sum()),
-        "refused": float((state == REFUSED).sum()),
-        "cancelled": float((state == CANCELLED).sum()),
-        "unfinished": float((~np.isin(state, (DONE, REFUSED, CANCELLED))).sum()),
-        "preemptions": float(requests["preempted"].sum()),
+        "requests": float(count),
+        "completed": float(done),
+        "refused": float(refused),
+        "cancelled": float(cancelled),
+        "unfinished": float(count - done - refused - cancelled),
+        "preemptions": float(sums[passes.PREEMPTIONS]),
         "prompt_tokens": prompt,
         "output_tokens": output,
     }
@@ -86,22 +99,26 @@ def request_metrics(
         found["request_throughput"] = found["completed"] / span_s
         found["output_throughput"] = output / span_s
         found["total_token_throughput"] = (prompt + output) / span_s
-    for name in LATENCIES:
-        found |= flat(name, "ms", spread(latency[name][np.isfinite(latency[name])]))
+    values, kept = measured(requests, limits_ms)
+    for name, some in values.items():
+        found |= flat(name, "ms", spread(some))
     if limits_ms:
-        kept = float(good(latency, limits_ms).sum())
-        if len(state):
-            found["slo_attainment"] = kept / len(state)
+        if count:
+            found["slo_attainment"] = kept / count
         if span_s > 0:
             found["request_goodput"] = kept / span_s
     return found
 
 
-def gap_metrics(requests: Columns, gaps: np.ndarray) -> dict[str, float]:
+def gap_metrics(
+    requests: Columns, gaps: np.ndarray, *, sums: np.ndarray | None = None
+) -> dict[str, float]:
     """Inter-token latency from the histogram of gaps; the mean of completed requests is exact."""
-    done = requests["state"] == DONE
-    count = int((requests["output"][done] - 1).sum())
-    total = exact_sum(requests["finish"][done] - requests["first"][done])
+    from mltwin.models.serving import passes
+
+    sums = tallied(requests) if sums is None else sums
+    count = int(sums[passes.OUTPUT_TOKENS] - sums[passes.N_DONE])
+    total = (int(sums[passes.DECODE_HIGH]) << 32) + int(sums[passes.DECODE_LOW])
     exact = total / count / TICKS_PER_MS if count else None
     edges = gap_bin_edges() / TICKS_PER_MS
     return flat("itl", "ms", histogram_spread(gaps, edges, mean=exact))
@@ -195,30 +212,75 @@ def cluster_metrics(
     return found
 
 
-def violations(requests: Columns, replicas: Columns, totals: Mapping[str, int]) -> list[str]:
+def violations(
+    requests: Columns,
+    replicas: Columns,
+    totals: Mapping[str, int],
+    *,
+    sums: np.ndarray | None = None,
+) -> list[str]:
     """Conservation laws that the run broke; a healthy run gives none."""
-    state, output = requests["state"], requests["output"]
-    arrival, first, finish = requests["arrival"], requests["first"], requests["finish"]
-    done = state == DONE
-    busy = replicas["busy_prefill"] + replicas["busy_decode"]
-    laws = (
-        ("completed requests with tokens missing", done & (requests["generated"] != output)),
-        ("tokens before the request's arrival", (first >= 0) & (first < arrival)),
-        ("last tokens before the first", done & (finish < first)),
-        ("requests admitted before they arrived", _before(requests["scheduled"], arrival)),
-        ("first tokens before admission", done & (first < requests["scheduled"])),
-        ("replicas busy for longer than they were up", busy > replicas["up_ticks"]),
-    )
-    found = [f"{int(bad.sum())} {law}" for law, bad in laws if np.any(bad)]
-    for name, code in (("done", DONE), ("refused", REFUSED), ("cancelled", CANCELLED)):
-        count = int((state == code).sum())
-        if count != totals[name]:
-            found.append(f"{count} requests are {name}, the total says {totals[name]}")
+    from mltwin.models.serving import passes
+
+    sums = tallied(requests) if sums is None else sums
+    found = [f"{sums[k]} {law}" for k, law in passes.LAWS.items() if sums[k]]
+    over = replicas["busy_prefill"] + replicas["busy_decode"] > replicas["up_ticks"]
+    if over.any():
+        found.append(f"{int(over.sum())} replicas busy for longer than they were up")
+    codes = {
+        "done": passes.N_DONE,
+        "refused": passes.N_REFUSED,
+        "cancelled": passes.N_CANCELLED,
+    }
+    for name, k in codes.items():
+        if sums[k] != totals[name]:
+            found.append(f"{sums[k]} requests are {name}, the total says {totals[name]}")
     return found
 
 
-def _before(times: np.ndarray, arrival: np.ndarray) -> np.ndarray:
-    return (times >= 0) & (times < arrival)
+def tallied(requests: Columns) -> np.ndarray:
+    """int64 counts and sums over requests; `mltwin.models.serving.passes` names them."""
+    from mltwin.models.serving.passes import TALLIES, tally
+
+    found = np.zeros(TALLIES, np.int64)
+    columns: list[Any] = [
+        *_columns(requests, ("state",), np.int8),
+        *_columns(requests, _TICKS, np.int64),
+        *_columns(requests, ("prompt", "output", "generated", "preempted"), np.int32),
+        *_columns(requests, _OUTSIDE, np.int64),
+        found,
+    ]
+    tally(*columns)
+    return found
+
+
+def measured(
+    requests: Columns, limits_ms: Mapping[str, float]
+) -> tuple[dict[str, np.ndarray], int]:
+    """Each latency in ms of the requests that have it, in their order, and how many requests were
+    `good`: `latencies_ms` without its NaNs, in one compiled pass."""
+    from mltwin.models.serving.passes import measure
+
+    limits, limited = np.zeros(len(LATENCIES)), np.zeros(len(LATENCIES), np.int8)
+    for name, limit in limits_ms.items():
+        limits[LATENCIES.index(name)], limited[LATENCIES.index(name)] = limit, 1
+    found = np.empty((len(LATENCIES), len(requests["state"])))
+    count = np.zeros(len(LATENCIES), np.int64)
+    columns: list[Any] = [
+        *_columns(requests, ("state",), np.int8),
+        *_columns(requests, (*_TICKS, "transfer"), np.int64),
+        *_columns(requests, ("output",), np.int32),
+        *_columns(requests, _OUTSIDE, np.int64),
+        *(limits, limited, found, count),
+    ]
+    kept = measure(*columns)
+    values = {name: row[:n] for name, row, n in zip(LATENCIES, found, count, strict=True)}
+    return values, int(kept)
+
+
+def _columns(requests: Columns, names: Sequence[str], dtype: type) -> list[np.ndarray]:
+    """Columns as a compiled pass takes them; of length 0 where there is none."""
+    return [np.ascontiguousarray(requests.get(name, _NONE), dtype) for name in names]
 
 
 def _where(mask: np.ndarray, ticks: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from .serving_metrics import (
     latencies_ms,
     pool_rows,
     request_metrics,
+    tallied,
     violations,
 )
 from .text import Table
@@ -81,6 +82,7 @@ class ServingResult(Result):
         "joules",
     )
     timeline_options: ClassVar[Mapping[str, Any]] = {"log": True, "batches": True}
+    _trace_sha256: str
 
     def __init__(
         self,
@@ -92,15 +94,27 @@ class ServingResult(Result):
         trace_sha256: str = "",
     ) -> None:
         requests, replicas = tables["requests"], tables["replicas"]
+        self._trace = trace
+        sums = tallied(requests)
         super().__init__(
-            _metrics(tables, facts),
+            _metrics(tables, facts, sums),
             tables,
             facts=facts,
             notes=notes or [],
-            violations=violations(requests, replicas, facts["totals"]),
+            violations=violations(requests, replicas, facts["totals"], sums=sums),
             trace_sha256=trace_sha256,
         )
-        self._trace = trace
+
+    @property
+    def trace_sha256(self) -> str:
+        """Of the workload's content; taken when it is asked for, which a sweep never does."""
+        if not self._trace_sha256 and self._trace is not None:
+            self._trace_sha256 = self._trace.sha256
+        return self._trace_sha256
+
+    @trace_sha256.setter
+    def trace_sha256(self, digest: str) -> None:
+        self._trace_sha256 = digest
 
     @classmethod
     def of(
@@ -108,7 +122,7 @@ class ServingResult(Result):
     ) -> Self:
         """The result of an outcome; `facts` say which pool each replica is of, and more."""
         requests = {
-            name: np.asarray(column).astype(_TYPES.get(name, np.int32))
+            name: np.asarray(column).astype(_TYPES.get(name, np.int32), copy=False)
             for name, column in outcome.requests.items()
         }
         requests |= {name: np.asarray(getattr(trace, name)) for name in TRACE_COLUMNS}
@@ -127,7 +141,7 @@ class ServingResult(Result):
                     field: np.ascontiguousarray(rows[field]) for field in rows.dtype.names
                 }
         known = {**facts, "totals": {k: int(v) for k, v in outcome.totals.items()}}
-        return cls(tables, known, trace=trace, notes=notes, trace_sha256=trace.sha256)
+        return cls(tables, known, trace=trace, notes=notes)
 
     @classmethod
     def restored(
@@ -401,12 +415,14 @@ def _frame_table(frame: "pd.DataFrame", title: str) -> Table:
     return Table([str(column) for column in frame.columns], rows, title=title)
 
 
-def _metrics(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(
+    tables: Mapping[str, Columns], facts: Mapping[str, Any], sums: np.ndarray
+) -> dict[str, float]:
     requests = tables["requests"]
-    span = duration_s(requests)
+    span = duration_s(requests, sums=sums)
     found: dict[str, float] = {"duration_s": span}
-    found |= request_metrics(requests, facts["limits_ms"], span_s=span)
-    found |= gap_metrics(requests, tables["gaps"]["count"])
+    found |= request_metrics(requests, facts["limits_ms"], span_s=span, sums=sums)
+    found |= gap_metrics(requests, tables["gaps"]["count"], sums=sums)
     rows = pool_rows(tables["replicas"], facts["pools"])
     found |= cluster_metrics(
         rows,

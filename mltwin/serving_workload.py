@@ -34,6 +34,7 @@ def _bytes(trace: Trace) -> int:
 
 
 _opened: Remembered[Trace] = Remembered(_bytes, _MOST_BYTES)
+_cut: Remembered[Trace] = Remembered(_bytes, _MOST_BYTES)
 _ready: Remembered[Trace] = Remembered(_bytes, _MOST_BYTES)
 
 
@@ -50,6 +51,18 @@ def make_trace(scenario: ServingScenario, seed: int) -> Trace:
 
 def _make_ready(scenario: ServingScenario, seed: int) -> Trace:
     workload = scenario.workload
+    cut = {"window_s": workload.window_s, "requests": workload.requests}
+    key = _text({**cut, **_opening(scenario, seed)})
+    trace = _cut.get(key, lambda: _made_to_size(scenario, seed))
+    trace = _retimed(trace, workload, seed)
+    if workload.timeout_s is not None:
+        trace = trace.changed(timeout=np.full(len(trace), ticks(workload.timeout_s)))
+    return trace
+
+
+def _made_to_size(scenario: ServingScenario, seed: int) -> Trace:
+    """The window and the number of requests that the workload asks for; rates come after."""
+    workload = scenario.workload
     trace = _open(scenario, seed)
     if workload.window_s is not None:
         trace = window(trace, *workload.window_s)
@@ -62,9 +75,6 @@ def _make_ready(scenario: ServingScenario, seed: int) -> Trace:
             trace = _so_many(trace, workload.requests)
         except InputError as error:
             raise placed(error, "workload.requests") from None
-    trace = _retimed(trace, workload, seed)
-    if workload.timeout_s is not None:
-        trace = trace.changed(timeout=np.full(len(trace), ticks(workload.timeout_s)))
     return trace
 
 

@@ -35,6 +35,10 @@ CLIENTS = 13
 POLICY = 14
 RESAMPLING = 15
 FITS = 16
+EMBEDDINGS = 17
+CONTENT = 18
+OBJECTS = 19
+EVICTION = 20
 
 Numbers = int | Sequence[int] | npt.NDArray[Any]
 

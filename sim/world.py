@@ -76,12 +76,7 @@ class PointerWorld(PlainWorld):
         return array.ctypes.data, array.size, 0
 
     def _hook_entry(self, name: str) -> tuple[int, int, int]:
-        signature, function = self._hooks[name]
-        return (
-            _get_wrapper_address(function, signature),
-            id(function),
-            _get_jit_address(function, signature),
-        )
+        return _addresses(*self._hooks[name])
 
     def _refresh_table(self, name: str) -> None:
         place = self._numba_type.index[name] * WORDS
@@ -100,6 +95,16 @@ def pointer_world_type(
 ) -> WorldType:
     """The Numba type of a PointerWorld with these tables (dtypes) and hooks (signatures)."""
     return WorldType(world_fields(tables, hooks or {}))
+
+
+@functools.lru_cache(maxsize=256)
+def _addresses(signature: Any, function: Any) -> tuple[int, int, int]:
+    """Where a function is, for C, for Python and compiled; the cache keeps it there."""
+    return (
+        _get_wrapper_address(function, signature),
+        id(function),
+        _get_jit_address(function, signature),
+    )
 
 
 @functools.lru_cache(maxsize=64)

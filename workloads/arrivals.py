@@ -20,6 +20,9 @@ from mltwin.sim.ticks import ticks
 from .intervals import gamma_gaps
 from .spec import Spec, checked
 
+# Fewer are drawn sooner than a compiler is loaded.
+_WORTH_COMPILED = 10_000
+
 Clock = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -158,6 +161,10 @@ def arrival_spec(spec: Mapping[str, Any] | Spec) -> Renewal | Profile | Diurnal 
 def arrival_ticks(spec: Mapping[str, Any] | Spec, count: int, seed: int) -> NDArray[np.int64]:
     """The first `count` arrivals in ticks, non-decreasing. Raises InputError beyond 106 days."""
     process = arrival_spec(spec)
+    if process.process == "poisson" and process.burstiness == 1.0 and count >= _WORTH_COMPILED:
+        drawn = _poisson_ticks(process.rate_per_s, count, seed)
+        if drawn is not None:
+            return drawn
     amount = np.cumsum(_gaps(process, np.arange(count), seed))
     when = process.clock(seed)(amount)
     try:
@@ -166,6 +173,16 @@ def arrival_ticks(spec: Mapping[str, Any] | Spec, count: int, seed: int) -> NDAr
         raise InputError(
             f"{count} requests need too long ({wrong})", where="arrivals", mend="raise the rate"
         ) from None
+
+
+def _poisson_ticks(rate_per_s: float, count: int, seed: int) -> NDArray[np.int64] | None:
+    """The same in one compiled pass; None where it cannot tell or must not be."""
+    from mltwin.sim.renewal import poisson_ticks
+
+    if not 0 <= seed < 1 << 63:
+        return None
+    when = np.empty(count, np.int64)
+    return when if poisson_ticks(seed, rate_per_s, when) == count else None
 
 
 def arrivals_until(

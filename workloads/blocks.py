@@ -21,6 +21,8 @@ def pack(
     start: NDArray[np.integer], count: NDArray[np.integer], ids: NDArray[np.integer]
 ) -> NDArray[Any]:
     """The ids of all requests in request order, each slice written out."""
+    if not ids.size:
+        return ids
     width = count.astype(np.int64)
     offset = np.cumsum(width) - width
     return ids[np.repeat(start - offset, width) + np.arange(int(width.sum()))]

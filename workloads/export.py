@@ -67,7 +67,7 @@ def save(trace: Trace, path: str | Path) -> Path:
             mend="keep plain data in meta",
         ) from None
     table = pa.table(data).replace_schema_metadata({"mltwin.trace": text})
-    with _whole_file(path) as temporary:
+    with whole_file(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
     return Path(path)
 
@@ -271,13 +271,13 @@ def _vidur_columns(trace: Trace) -> tuple[list[str], list[list[Any]]]:
 
 
 def _write(path: str | Path, parts: Iterable[str]) -> Path:
-    with _whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as out:
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as out:
         out.writelines(parts)
     return Path(path)
 
 
 @contextmanager
-def _whole_file(path: str | Path) -> Iterator[str]:
+def whole_file(path: str | Path) -> Iterator[str]:
     """A temporary file beside `path` that takes its place when all went well."""
     final = Path(path)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")

@@ -87,7 +87,7 @@ class Guard(io.RawIOBase):
     def __init__(self, source: Source) -> None:
         self.source = source
         self.error: InputError | None = None
-        self._raw: BinaryIO = _open(source.path)
+        self._raw: BinaryIO = open_file(source.path)
         self._stream: Any = self._raw
         if source.packing == "gzip":
             self._stream = gzip.GzipFile(fileobj=self._raw)
@@ -184,7 +184,8 @@ def read_text(source: Source, limit_bytes: int = 1_000_000_000) -> str:
         return io.TextIOWrapper(io.BufferedReader(guard, 1 << 18), "utf-8-sig").read()
 
 
-def _open(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, opened for reading bytes. InputError where that cannot be done."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             kind = "a directory" if path.is_dir() else "not a regular file"
@@ -214,7 +215,7 @@ def _near(path: Path) -> str:
 
 def _packing(path: Path) -> str:
     """`gzip`, `xz` or nothing, by the first bytes; other archives and UTF-16 are refused."""
-    with _open(path) as raw:
+    with open_file(path) as raw:
         first = raw.read(6)
     for magic, kind in _FOREIGN.items():
         if first.startswith(magic):

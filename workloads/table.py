@@ -6,7 +6,7 @@ Time is int64 ticks of 1 ps (`mltwin.sim.ticks`) from the trace's start, lengths
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,10 +170,10 @@ class Trace:
         """Digest of the content: columns, tenant names and blocks; not of name, source, meta."""
         digest = hashlib.sha256(b"mltwin.trace/1\0")
         for label in COLUMNS:
-            digest.update(np.ascontiguousarray(getattr(self, label)).astype("<i8").tobytes())
+            digest.update(np.ascontiguousarray(getattr(self, label), "<i8").data)
         digest.update(json.dumps([self.block_tokens, *self.tenants]).encode())
-        digest.update(self.block_count.astype("<i8").tobytes())
-        digest.update(self.packed_blocks().astype("<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.block_count, "<i8").data)
+        digest.update(np.ascontiguousarray(self.packed_blocks(), "<i8").data)
         return digest.hexdigest()
 
     def equals(self, other: "Trace") -> bool:
@@ -199,6 +199,27 @@ class Trace:
     def changed(self, **changes: Any) -> "Trace":
         """A checked copy with some columns or fields put anew."""
         return Trace.make(**{**self.columns(), **changes})
+
+    def retimed(
+        self, arrival: NDArray[np.int64], *, sessions: bool, meta: Mapping[str, Any]
+    ) -> "Trace":
+        """The same requests in the same order at other instants; all that was checked stays so.
+
+        The trace takes `arrival` over: it becomes read-only. Without `sessions` nothing releases
+        anything. Raises InputError for instants that are no trace's.
+        """
+        open_loop: dict[str, Any] = {} if sessions else {"after": None, "delay": None}
+        fits = arrival.dtype == np.int64 and arrival.shape == self.arrival.shape
+        if not fits or not _in_order(arrival):
+            return self.changed(arrival=arrival, **open_loop, meta=meta)
+        arrays: dict[str, Any] = {"arrival": np.ascontiguousarray(arrival)}
+        if not sessions and np.any(self.after != DEFAULTS["after"]):
+            arrays["after"] = np.full(len(self), DEFAULTS["after"], np.int32)
+        if not sessions and np.any(self.delay != DEFAULTS["delay"]):
+            arrays["delay"] = np.full(len(self), DEFAULTS["delay"], np.int64)
+        for array in arrays.values():
+            array.flags.writeable = False
+        return replace(self, **arrays, meta=dict(meta))
 
     def describe(self) -> dict[str, Any]:
         """Summary: counts, rate, lengths (tokens), inter-arrival CV, prefix sharing.
@@ -353,6 +374,13 @@ def _reorder(columns: dict[str, NDArray[Any]], order: NDArray[np.intp]) -> dict[
     inside = (after >= 0) & (after < order.size)
     moved["after"] = np.where(inside, place[np.where(inside, after, 0)], after).astype(np.int32)
     return moved
+
+
+def _in_order(arrival: NDArray[np.int64]) -> bool:
+    """Whether instants are non-decreasing and within a trace's range."""
+    if not arrival.size:
+        return True
+    return bool(arrival[0] >= 0 and arrival[-1] <= MAX_TIME and np.all(arrival[1:] >= arrival[:-1]))
 
 
 def _check_order(name: str, arrival: NDArray[np.int64], after: NDArray[np.int32]) -> None:

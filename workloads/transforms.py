@@ -60,8 +60,8 @@ def scale_rate(trace: Trace, factor: float) -> Trace:
             where="scale_rate",
             mend="take a higher rate or fewer requests",
         )
-    arrival = np.rint(trace.arrival / factor)
-    return trace.changed(arrival=arrival, meta=_noted(trace, "scale_rate", factor))
+    arrival = np.rint(trace.arrival / factor).astype(np.int64)
+    return trace.retimed(arrival, sessions=True, meta=_noted(trace, "scale_rate", factor))
 
 
 def with_arrivals(trace: Trace, spec: Mapping[str, Any], seed: int = 0) -> Trace:
@@ -71,10 +71,9 @@ def with_arrivals(trace: Trace, spec: Mapping[str, Any], seed: int = 0) -> Trace
     """
     from .arrivals import arrival_ticks
 
-    return trace.changed(
-        arrival=arrival_ticks(spec, len(trace), seed),
-        after=None,
-        delay=None,
+    return trace.retimed(
+        arrival_ticks(spec, len(trace), seed),
+        sessions=False,
         meta=_noted(trace, "with_arrivals", {**spec, "seed": seed}),
     )
 

@@ -182,6 +182,30 @@ def _check(table: IterationTable) -> None:
         _check_range(table, table.prefill_row, table.prefill_per_sequence)
 
 
+def _in_range(
+    table: IterationTable,
+    rows: npt.NDArray[np.int32],
+    starts: Ints,
+    ends: Ints,
+    per_sequence: int,
+    largest_fixed: int,
+) -> bool:
+    """Whether all corners are in range with room to spare, seen at once; False: look one by one."""
+    cells = table.cells.reshape(-1, table.columns, 4)[rows]
+    a, b, c, d = (cells[:, None, None, :, k] for k in range(4))
+    low, last = table.context_knots[:-1], table.context_knots[1:] - 1
+    high = np.maximum(low, np.minimum(last, MAX_CONTEXT_SUM))
+    ctx = np.stack((low, high))[None, None]
+    tok = np.maximum(np.stack((starts, ends), axis=1), 1)[:, :, None, None]
+    width = [abs(v.astype(np.float64)) for v in (a, b, c, d)]
+    largest = width[0] + width[1] * tok + (width[2] + width[3] * tok) * ctx.astype(np.float64)
+    if largest.max() + float(largest_fixed) >= 2.0**62:
+        return False
+    sequences = np.ones_like(tok) if per_sequence >= 0 else tok
+    time = a + b * tok + (c + d * tok) * ctx + per_sequence * sequences
+    return bool(np.all((time >= 1) | (low > MAX_CONTEXT_SUM)))
+
+
 def _check_range(
     table: IterationTable, token_row: npt.NDArray[np.int32], per_sequence: int
 ) -> None:
@@ -197,6 +221,8 @@ def _check_range(
     changes = np.flatnonzero(np.diff(token_row)) + 1
     starts = np.concatenate(([0], changes))
     ends = np.concatenate((changes - 1, [table.max_tokens]))
+    if _in_range(table, token_row[starts], starts, ends, per_sequence, largest_fixed):
+        return
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         row = int(token_row[start])
         for column in range(table.columns):

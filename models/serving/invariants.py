@@ -1,4 +1,4 @@
-"""Conservation: what must hold after every event, checked in plain NumPy on the kernel's tables.
+"""Conservation: what must hold after every event, checked in NumPy on the kernel's tables.
 
 requests = not arrived + waiting + running + between replicas + parked + ended; blocks = free +
 evictable + pinned + private; tokens made = tokens of requests; bytes still to move <= bytes sent;
@@ -12,6 +12,7 @@ import numpy as np
 
 from mltwin.sim.errors import KernelError
 
+from .passes import OUT_OF_ORDER, STATE_COUNTS, UNEVEN, count_states
 from .tables import (
     ARRIVED,
     CANCELLED,
@@ -24,35 +25,56 @@ from .tables import (
     PREFILL,
     REFUSED,
     REMOTE,
+    STATE_NAMES,
     SWAPPED,
     TRANSFER,
     WAITING,
 )
 
-_ASSIGNED = (WAITING, PREFILL, DECODE, HANDOVER, REMOTE, TRANSFER, ARRIVED, SWAPPED)
-_QUEUED = (WAITING, REMOTE, SWAPPED)
+
+def _among(*states: int) -> np.ndarray:
+    """Whether a state is one of these, by state."""
+    return np.isin(np.arange(len(STATE_NAMES)), states)
 
 
-def check_state(S: Any) -> None:
-    """Raise KernelError for the first conservation law that the state breaks."""
-    problem = _first_problem(S)
+_ASSIGNED = _among(WAITING, PREFILL, DECODE, HANDOVER, REMOTE, TRANSFER, ARRIVED, SWAPPED)
+_QUEUED = _among(WAITING, REMOTE, SWAPPED)
+_AWAY = _among(HANDOVER, TRANSFER)
+_HOLDS_HERE = _among(PREFILL, DECODE, TRANSFER, ARRIVED)
+_HOLDS_AT_SOURCE = _among(HANDOVER, REMOTE, TRANSFER)
+
+
+def states(S: Any) -> np.ndarray:
+    """int64: requests in each state, and what else `passes.count_states` counts."""
+    counts = np.zeros(STATE_COUNTS, np.int64)
+    count_states(S.info, S.req, counts)
+    return counts
+
+
+def check_state(S: Any, counts: np.ndarray | None = None) -> None:
+    """Raise KernelError for the first conservation law that the state breaks.
+
+    counts: what `states` gives, where the caller has it.
+    """
+    problem = _first_problem(S, states(S) if counts is None else counts)
     if problem:
         raise KernelError(f"conservation broken at tick {int(S.glob[0].now)}: {problem}")
 
 
-def _first_problem(S: Any) -> str | None:
+def _first_problem(S: Any, counts: np.ndarray) -> str | None:
     state = np.asarray(S.req["state"])
-    present = np.flatnonzero((state != NEW) & (state < DONE))  # the others hold nothing
-    problem = _requests(S, state)
+    present = np.zeros(0, np.int64)
+    if counts[NEW + 1 : DONE].any():
+        present = np.flatnonzero((state != NEW) & (state < DONE))  # the others hold nothing
+    problem = _requests(S, counts)
     for law in (_queues, _blocks, _tokens, _flows):
         problem = problem or law(S, present, state[present])
     return problem
 
 
-def _requests(S: Any, state: np.ndarray) -> str | None:
+def _requests(S: Any, counts: np.ndarray) -> str | None:
     """Every request is in one place, and the totals say where."""
     g = S.glob[0]
-    counts = np.bincount(state, minlength=CANCELLED + 1)
     for name, code in (("done", DONE), ("refused", REFUSED), ("cancelled", CANCELLED)):
         if counts[code] != g[name]:
             return f"{counts[code]} requests are {name}, the total says {g[name]}"
@@ -61,13 +83,11 @@ def _requests(S: Any, state: np.ndarray) -> str | None:
             f"{g.ended} ended, but {g.done} + {g.refused} + {g.cancelled} done, refused, cancelled"
         )
     arrived = int(S.tenants["arrived"].sum())
-    if len(state) - counts[NEW] != arrived:
-        return f"{arrived} arrived, {len(state) - counts[NEW]} are somewhere"
-    first, finish, arrival = S.req["first"], S.req["finish"], S.info["arrival"]
-    done = state == DONE
-    if np.any(first[done] < arrival[done]) or np.any(finish[done] < first[done]):
+    if len(S.req) - counts[NEW] != arrived:
+        return f"{arrived} arrived, {len(S.req) - counts[NEW]} are somewhere"
+    if counts[OUT_OF_ORDER]:
         return "a request finished before its first token or had that before it arrived"
-    if np.any(S.info["generated"][done] != S.req["output"][done]):
+    if counts[UNEVEN]:
         return "a request is done without all its tokens"
     return None
 
@@ -78,9 +98,7 @@ def _queues(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     r = len(S.rep)
     work = S.info["prompt"][present].astype(np.int64) + S.info["predicted"][present]
     need = S.req["need"][present]
-    queued = np.isin(state, _QUEUED)
-    assigned = np.isin(state, _ASSIGNED)
-    away = np.isin(state, (HANDOVER, TRANSFER))
+    queued, assigned, away = _QUEUED[state], _ASSIGNED[state], _AWAY[state]
     expected = {
         "outstanding": _per_replica(replica, assigned, None, r),
         "outstanding_tokens": _per_replica(replica, assigned, work, r),
@@ -114,33 +132,34 @@ def _per_replica(
 
 def _blocks(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """free + evictable + pinned + private = all, replica by replica."""
-    for r in range(len(S.rep)):
-        x = S.rep[r]
-        if x.free < 0 or x.evictable < 0 or x.host_free < 0:
-            return (
-                f"replica {r} has {x.free} free, {x.evictable} evictable, {x.host_free} host blocks"
-            )
+    rep = S.rep.view(np.ndarray)
+    free, evictable, host = rep["free"], rep["evictable"], rep["host_free"]
+    for r in np.flatnonzero((free < 0) | (evictable < 0) | (host < 0)):
+        return f"replica {r} has {free[r]} free, {evictable[r]} evictable, {host[r]} host blocks"
+    private = np.zeros(len(rep), np.int64)
+    for r in range(len(rep) if len(present) else 0):
         holders = _holders(S, r, present, state)
-        private = sum(_private_blocks(S, r, int(i), int(S.req[i].state)) for i in holders)
-        for i in _given_up(S, r):
-            private += _reserved(S, r, i, int(S.req[i].need)) - int(S.req[i].shared)
-        total = x.free + x.evictable + _pinned(S, r) + private
-        if total != S.kinds[x.kind].blocks:
-            return (
-                f"replica {r}: {x.free} free + {x.evictable} evictable + {_pinned(S, r)} pinned + "
-                f"{private} private = {total}, not {S.kinds[x.kind].blocks}"
-            )
+        for i in holders:
+            private[r] += _private_blocks(S, r, int(i), int(S.req[i].state))
+    for r in np.flatnonzero(rep["arrived_head"] >= 0):
+        for i in _given_up(S, int(r)):
+            private[r] += _reserved(S, int(r), i, int(S.req[i].need)) - int(S.req[i].shared)
+    blocks = S.kinds.view(np.ndarray)["blocks"][rep["kind"]]
+    pinned = _pinned(S, rep, blocks)
+    total = free + evictable + pinned + private
+    for r in np.flatnonzero(total != blocks):
+        return (
+            f"replica {r}: {free[r]} free + {evictable[r]} evictable + {pinned[r]} pinned + "
+            f"{private[r]} private = {total[r]}, not {blocks[r]}"
+        )
     return None
 
 
-def _pinned(S: Any, r: int) -> int:
-    """Resident blocks with references."""
-    p = S.par[0]
-    if not p.caching:
-        return 0
-    x = S.rep[r]
-    resident = S.kinds[x.kind].blocks - x.free_slots
-    return int(resident - x.evictable)
+def _pinned(S: Any, rep: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Resident blocks with references, by replica."""
+    if not S.par[0].caching:
+        return np.zeros(len(rep), np.int64)
+    return blocks - rep["free_slots"] - rep["evictable"]
 
 
 def _given_up(S: Any, r: int) -> list[int]:
@@ -160,9 +179,9 @@ def _given_up(S: Any, r: int) -> list[int]:
 def _holders(S: Any, r: int, present: np.ndarray, state: np.ndarray) -> np.ndarray:
     """Requests that hold blocks on r."""
     here = S.req["replica"][present] == r
-    here &= np.isin(state, (PREFILL, DECODE, TRANSFER, ARRIVED))
+    here &= _HOLDS_HERE[state]
     kept = S.req["source"][present] == r
-    kept &= np.isin(state, (HANDOVER, REMOTE, TRANSFER))
+    kept &= _HOLDS_AT_SOURCE[state]
     return present[here | kept]
 
 

@@ -3,6 +3,7 @@
 Kernel and reference both end in an `Outcome`; tests compare the two with `==`.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,12 +67,15 @@ def gap_bin(gap: int) -> int:
     return 1 + (octave - _FIRST_OCTAVE) * _PER_OCTAVE + ((gap - (1 << octave)) >> (octave - 6))
 
 
+@functools.cache
 def gap_bin_edges() -> np.ndarray:
-    """int64 lower edges of the histogram's bins, GAP_BINS of them."""
+    """int64 lower edges of the histogram's bins, GAP_BINS of them; read-only."""
     octaves = np.repeat(np.arange(_FIRST_OCTAVE, _LAST_OCTAVE), _PER_OCTAVE).astype(np.int64)
     steps = np.tile(np.arange(_PER_OCTAVE), _LAST_OCTAVE - _FIRST_OCTAVE).astype(np.int64)
     edges = (1 << octaves) + (steps << (octaves - 6))
-    return np.concatenate([[0], edges, [1 << _LAST_OCTAVE]])
+    found = np.concatenate([[0], edges, [1 << _LAST_OCTAVE]])
+    found.flags.writeable = False
+    return found
 
 
 REQUEST_COLUMNS = (

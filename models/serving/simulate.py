@@ -12,12 +12,13 @@ from mltwin.sim.ticks import NEVER, TICKS_PER_S
 from .commitment import ERROR_PLACE
 from .control import ERROR_SCALE
 from .defaults import default_functions
-from .invariants import check_state
+from .invariants import check_state, states
 from .kernel import DRAIN_LOGS, FAILED, IDLE_TURNS, RUNNING, STEPPED, advance
 from .layout import BATCH
 from .lifecycle import ERROR_ROUTE
 from .network import ERROR_FLOWS
-from .outcome import REPLICA_COLUMNS, Outcome
+from .outcome import REPLICA_COLUMNS, REQUEST_COLUMNS, Outcome
+from .passes import read_out
 from .planning import ERROR_COUNT, ERROR_TIME
 from .queues import ERROR_KEY, ERROR_SCORE
 from .state import make_state
@@ -62,8 +63,9 @@ def simulate(
     )
     S.replace(**rows.tables())
     _drive(S, _END if until is None else until, progress, rows, batch_rows)
-    _raise_errors(S, until)
-    check_state(S)
+    counts = states(S)
+    _raise_errors(S, until, counts)
+    check_state(S, counts)
     outcome = _outcome(S)
     if log:
         outcome.log = rows.rows()
@@ -113,7 +115,7 @@ def _first_epoch(S: Any, end: int) -> int:
     return max(TICKS_PER_S, span // 100)
 
 
-def _raise_errors(S: Any, until: int | None) -> None:
+def _raise_errors(S: Any, until: int | None, counts: np.ndarray) -> None:
     g = S.glob[0]
     request, answer = int(g.error_request), int(g.error_answer)
     if g.error == ERROR_KEY:
@@ -141,9 +143,8 @@ def _raise_errors(S: Any, until: int | None) -> None:
         raise KernelError(f"scale: the answer {answer} is no action that applies")
     if g.error == ERROR_FLOWS:
         raise KernelError(f"more transfers at once than the table holds (request {request})")
-    if until is None and np.any((S.req["state"] > NEW) & (S.req["state"] < PARKED)):
-        states = np.bincount(S.req["state"], minlength=len(STATE_NAMES))
-        where = ", ".join(f"{n} {STATE_NAMES[k]}" for k, n in enumerate(states) if n)
+    if until is None and np.any(counts[NEW + 1 : PARKED]):
+        where = ", ".join(f"{counts[k]} {name}" for k, name in enumerate(STATE_NAMES) if counts[k])
         raise KernelError(
             f"nothing can happen any more at {int(g.now) / TICKS_PER_S:.3f} s, but requests are "
             f"left ({where}): they hold the blocks that each other needs"
@@ -158,25 +159,15 @@ def _why(S: Any, r: int) -> str:
 
 
 def _outcome(S: Any) -> Outcome:
-    """Columns of the result, as views of the kernel's tables where possible."""
-    g = S.glob[0]
-    req, info, rep = S.req, S.info, S.rep
+    """Columns of the result, read out of the kernel's tables."""
+    g, rep = S.glob[0], S.rep
     now = int(g.idle_since if g.idle_turns > IDLE_TURNS else g.now)
     up = np.asarray(rep["up_ticks"]) + np.where(
         np.asarray(rep["up_since"]) >= 0, now - np.asarray(rep["up_since"]), 0
     )
-    source = {
-        "arrival": info["arrival"],
-        "generated": info["generated"],
-        "cached": info["cached"],
-        "attempts": info["attempts"],
-        "prefill_replica": req["source"],
-        **{n: req[n] for n in ("scheduled", "first", "finish", "transfer", "state", "replica")},
-        "preempted": req["preempted"],
-    }
     replicas = {n: np.asarray(rep[n]) for n in REPLICA_COLUMNS if n != "up_ticks"}
     return Outcome(
-        requests={name: np.asarray(values) for name, values in source.items()},
+        requests=_requests(S),
         replicas={**replicas, "up_ticks": up},
         totals={
             "hit_tokens": int(g.hit_tokens),
@@ -190,6 +181,18 @@ def _outcome(S: Any) -> Outcome:
         gaps=np.asarray(S.gaps),
         counters={n: int(g[n]) for n in ("events", "plans", "solves", "flows")},
     )
+
+
+def _requests(S: Any) -> dict[str, np.ndarray]:
+    ticks = ("arrival", "scheduled", "first", "finish", "transfer")
+    counts = ("generated", "cached", "prefill_replica", "replica", "preempted", "attempts")
+    columns: dict[str, np.ndarray] = {
+        **{name: np.empty(len(S.req), np.int64) for name in ticks},
+        **{name: np.empty(len(S.req), np.int32) for name in counts},
+        "state": np.empty(len(S.req), np.int8),
+    }
+    read_out(S.info, S.req, *columns.values())
+    return {name: columns[name] for name in REQUEST_COLUMNS}
 
 
 __all__ = ["BATCH", "simulate"]

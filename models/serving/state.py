@@ -24,7 +24,8 @@ from .layout import (
     SLOT,
 )
 from .outcome import GAP_BINS
-from .tables import CELL, CONTROL, KIND, ServingInput, column
+from .passes import lay_out
+from .tables import CELL, CONTROL, KIND, ServingInput
 
 # taken over from the input as they are; the kernel does not write them
 _GIVEN = ("block_start", "block_ids", "delay", "timeout", "front", "nic_of", "control")
@@ -125,21 +126,25 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
 
 
 def _request_tables(inp: ServingInput, n: int) -> dict[str, np.ndarray]:
-    info = table(n, REQUEST)
-    info["arrival"] = 0 if inp.concurrency > 0 else inp.arrival
-    info["prompt"] = inp.prompt
-    info["predicted"] = inp.predicted
-    info["deadline"] = column(inp.deadline, n, NEVER, np.int64)
-    info["tenant"] = column(inp.tenant, n, 0, np.int32)
-    info["session"] = column(inp.session, n, -1, np.int32)
-    info["priority"] = column(inp.priority, n, 0, np.int32)
-    req = table(n, PROGRESS)
-    for name in ("first", "finish", "scheduled", "replica", "source", "child", "sibling"):
-        req[name] = -1
-    req["output"] = inp.output
-    req["need"] = inp.prompt
-    if inp.prefix_caching:
-        req["n_ids"] = inp.block_count
+    # Every field is written by `lay_out`, so that the lock is not held while memory is zeroed.
+    info, req = (np.empty(n, dtype).view(np.recarray) for dtype in (REQUEST, PROGRESS))
+    lay_out(
+        info,
+        info.view(np.ndarray).view(np.int64),
+        req,
+        req.view(np.ndarray).view(np.int64),
+        _column(inp.arrival, n, np.int64),
+        _column(inp.prompt, n, np.int32),
+        _column(inp.output, n, np.int32),
+        _column(inp.predicted, n, np.int32),
+        _column(inp.deadline, n, np.int64),
+        _column(inp.tenant, n, np.int32),
+        _column(inp.session, n, np.int32),
+        _column(inp.priority, n, np.int32),
+        _column(inp.block_count if inp.prefix_caching else (), n, np.int32),
+        int(inp.concurrency > 0),
+        NEVER,
+    )
     tenants = table(len(inp.tenant_weights), TENANT, weight=inp.tenant_weights)
     return {
         "info": info,
@@ -152,6 +157,14 @@ def _request_tables(inp: ServingInput, n: int) -> dict[str, np.ndarray]:
         "timeout": np.asarray(inp.timeout, np.int64) if len(inp.timeout) else np.zeros(1, np.int64),
         "front": np.asarray(inp.front, np.int64) if len(inp.front) else np.zeros(1, np.int64),
     }
+
+
+def _column(values: Any, n: int, dtype: type) -> np.ndarray:
+    """A column of n, or of none for the default, as a compiled pass takes it."""
+    found: np.ndarray = np.ascontiguousarray(values, dtype)
+    if len(found) not in (0, n):
+        raise ValueError(f"a column has {len(found)} rows for {n} requests")
+    return found
 
 
 def _follower(after: np.ndarray, n: int) -> np.ndarray:

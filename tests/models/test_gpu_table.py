@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mltwin.models.gpu import table as table_module
 from mltwin.models.gpu.table import (
     LAST_KNOT,
     MAX_CONTEXT_SUM,
@@ -117,3 +118,33 @@ def test_malformed_dicts() -> None:
         table_from_dict({k: v for k, v in good.items() if k != "cells"})
     with pytest.raises(InputError, match="malformed"):
         table_from_dict({**good, "cells": [["a", 1, 2, 3]]})
+
+
+def test_ranges_seen_at_once_are_those_seen_one_by_one(monkeypatch):
+    def told(table):
+        try:
+            IterationTable(**table)
+        except InputError as error:
+            return str(error)
+        return "in range"
+
+    draw, said = np.random.default_rng(0), set()
+    at_once = table_module._in_range
+    for k in range(400):
+        rows, columns, tokens = (int(v) for v in draw.integers(1, (6, 5, 40)))
+        inner = draw.choice(2 ** int(draw.integers(8, 33)), columns - 1, replace=False) + 1
+        low = (-1.0, -0.05, 0.0, 0.0)[k % 4]
+        cells = draw.uniform(low, 1, (rows * columns, 4)) * 10 ** draw.uniform(0, 18, 4)
+        table = {
+            "token_row": np.sort(draw.integers(0, rows, tokens + 1)).astype(np.int32),
+            "context_knots": np.array([0, *np.sort(inner), 2**60], np.int64),
+            "cells": cells.astype(np.int64),
+            "per_sequence": int(draw.integers(-50, 1000)),
+            "per_work": int(draw.integers(0, 5)),
+        }
+        monkeypatch.setattr(table_module, "_in_range", at_once)
+        found = told(table)
+        monkeypatch.setattr(table_module, "_in_range", lambda *_: False)
+        assert found == told(table)
+        said.add(found.split(" at ")[0].split(" is ")[0])
+    assert said == {"in range", "iteration time", "iteration time overflows"}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mltwin.sim.errors import InputError
-from mltwin.workloads import Trace, synthesize
+from mltwin.workloads import Trace, arrivals, synthesize
 from mltwin.workloads.transforms import (
     head,
     limit_tokens,
@@ -237,3 +237,47 @@ def test_steps_are_noted():
 def test_wrong_arguments(wrong):
     with pytest.raises(InputError):
         wrong()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+@pytest.mark.parametrize("rate_per_s", [1e-3, 0.37, 40.0, 1e6])
+def test_compiled_poisson_instants_are_numpys(rate_per_s, seed, monkeypatch):
+    spec = {"process": "poisson", "rate_per_s": rate_per_s}
+    plain = arrivals.arrival_ticks(spec, 2000, seed)
+    monkeypatch.setattr(arrivals, "_WORTH_COMPILED", 0)
+    for count in (0, 1, 2000):
+        np.testing.assert_array_equal(arrivals.arrival_ticks(spec, count, seed), plain[:count])
+
+
+def test_compiled_poisson_instants_beyond_the_clock_are_refused(monkeypatch):
+    spec = {"process": "poisson", "rate_per_s": 1e-6}
+    with pytest.raises(InputError) as plain:
+        arrivals.arrival_ticks(spec, 100, 0)
+    monkeypatch.setattr(arrivals, "_WORTH_COMPILED", 0)
+    with pytest.raises(InputError) as found:
+        arrivals.arrival_ticks(spec, 100, 0)
+    assert str(found.value) == str(plain.value)
+
+
+@pytest.mark.parametrize("sessions", [False, True])
+def test_a_retimed_trace_is_the_changed_one(sessions):
+    when = np.sort(np.random.default_rng(0).integers(0, 10**15, len(CHAT)))
+    loose = {} if sessions else {"after": None, "delay": None}
+    expected = CHAT.changed(arrival=when.copy(), **loose, meta={"a": 1})
+    found = CHAT.retimed(when, sessions=sessions, meta={"a": 1})
+    assert found.sha256 == expected.sha256 and found.meta == expected.meta
+    for label, column in expected.columns().items():
+        if isinstance(column, np.ndarray):
+            assert getattr(found, label).dtype == column.dtype
+            assert not getattr(found, label).flags.writeable
+
+
+@pytest.mark.parametrize("place, tick", [(0, -1), (200, 0), (-1, 2**63 - 1)])
+def test_a_retimed_trace_is_checked(place, tick):
+    when = np.sort(np.random.default_rng(0).integers(1, 10**15, len(CHAT)))
+    when[place] = tick
+    with pytest.raises(InputError) as found:
+        CHAT.retimed(when, sessions=True, meta={})
+    with pytest.raises(InputError) as plain:
+        CHAT.changed(arrival=when)
+    assert str(found.value) == str(plain.value)
