@@ -135,7 +135,7 @@ def fetch(name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{entry.file}.{os.getpid()}.part"
     try:
-        temporary.write_bytes(_download(entry))
+        temporary.write_bytes(download(entry))
         os.replace(temporary, folder / entry.file)
     except OSError as failed:
         raise InputError(f"cannot be written ({failed})", where=str(folder)) from None
@@ -242,8 +242,8 @@ def _verify(entry: Entry, place: Path) -> None:
         )
 
 
-def _download(entry: Entry) -> bytes:
-    """The owner's bytes, checked."""
+def download(entry: Entry) -> bytes:
+    """The owner's bytes, checked. InputError where they cannot be had or are others."""
     import urllib.error
     import urllib.request
 
