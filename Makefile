@@ -10,8 +10,8 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run app check test test-slow lint format docs gallery bench bench-studio fidelity \
-        validate-local warmup venv lock clean
+.PHONY: help run app check test test-slow lint format docs gallery bench bench-studio bench-caching \
+        bench-env fidelity validate-local warmup venv lock clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +56,14 @@ bench: $(BUILT) ## measure speed and memory against the bars (wants a quiet mach
 
 bench-studio: $(BUILT) ## measure sweeps, gate and explorer against the bars (wants a quiet machine)
 	@$(PY) -m benchmarks.studio --out benchmarks/results/studio.json
+
+bench-env: ## install the peers that benchmarks compare with, into an environment of their own
+	@python3 -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --only-binary :all: libcachesim==0.3.5
+	@echo "peers are in .venv-bench; MLTWIN_BENCH_ENV names another place"
+
+bench-caching: $(BUILT) ## measure caches against the bars, beside libCacheSim (make bench-env)
+	@$(PY) -m benchmarks.caching --out benchmarks/results/caching.json
 
 fidelity: $(BUILT) ## how far the twin is from what MLTWIN_DATA holds, against the bars (10 minutes)
 	@$(PY) -m benchmarks.fidelity --out benchmarks/results/fidelity.json

@@ -94,7 +94,7 @@ def replay(policy: str, keys: NDArray[np.uint64]) -> tuple[float, float]:
     """CPU seconds of densifying and one replay, and the miss ratio."""
     from mltwin.models.caching.cache import Cache, next_uses
     from mltwin.models.caching.registry import eviction
-    from mltwin.workloads.objects.densify import densify
+    from mltwin.workloads.objects import densify
 
     start = time.process_time()
     ids, objects = densify(keys)[:2]

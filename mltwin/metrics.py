@@ -85,12 +85,18 @@ def flat(quantity: str, unit: str, stats: Mapping[str, float]) -> dict[str, floa
     return {f"{stat}_{quantity}_{unit}": value for stat, value in stats.items()}
 
 
+_MORE = re.compile(r"saved|useful|^capacity_(tokens|agents)$")
 _LESS = re.compile(
     r"_(ms|s)$|^(refused|cancelled|unfinished|preemptions|dollars|joules)|_per_million_tokens$|"
-    r"_per_token$|miss_ratio$|_error$|_loss$"
+    r"_per_token(_per_agent)?$|miss_ratio$|_error$|_loss$|_dollars$|regret|stall|"
+    r"^(evict|expir|evicted|wasted)|(^|_)(false|stale)_|(uncached|false|stale)_ratio$|"
+    r"^(paged|moved|origin|wasted|network)_\w+$|(_loads|^loads|_calls|_misses|late_\w+)$|"
+    r"^(prefilled_tokens|duplicates|imbalance)"
 )
 _NEITHER = re.compile(
-    r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch"
+    r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
+    r"^(objects|capacity|queries|tokens|activations|insertions|published|experts_per_visit)$|"
+    r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$"
 )
 
 
@@ -98,6 +104,8 @@ def direction(metric: str) -> str:
     """`lower`, `higher` or `none`: which way a metric is better."""
     if _NEITHER.search(metric):
         return "none"
+    if _MORE.search(metric):
+        return "higher"
     return "lower" if _LESS.search(metric) else "higher"
 
 

@@ -1,14 +1,16 @@
-"""Writes docs/reference.md: scenario fields, engines, policies and hooks, as the code states them.
+"""Writes docs/reference.md and docs/reference-caches.md: scenario fields, engines, policies and
+hooks, as the code states them.
 
-`python tools/reference_page.py` writes the page, `--check` says whether it is current.
+`python tools/reference_page.py` writes the pages, `--check` says whether they are current.
 """
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 _KINDS = {"i4": "int32", "i8": "int64", "f8": "float64"}
 
@@ -98,15 +100,18 @@ def engine_part() -> str:
 
 def policy_part() -> str:
     """The hooks, and the policies that fill them."""
-    from mltwin.models.serving.hooks import HOOKS
     from mltwin.policies import list_policies
+    from mltwin.policies.hooks import HOOKS, system_of
 
     hooks = rows(
-        ["hook", "arguments", "decides"],
-        [[f"`{h.name}`", ", ".join(h.arguments), h.decides] for h in HOOKS.values()],
+        ["hook", "system", "arguments", "decides"],
+        [
+            [f"`{h.name}`", system_of(h.name), ", ".join(h.arguments), h.decides]
+            for h in HOOKS.values()
+        ],
     )
     body = []
-    for policy in list_policies():
+    for policy in list_policies(system=None):
         params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
         body.append([f"`{policy.hook}`", f"`{policy.name}`", policy.stability, params, policy.doc])
     policies = rows(["hook", "policy", "stability", "parameters", "what"], body)
@@ -115,11 +120,11 @@ def policy_part() -> str:
 
 def record_part() -> str:
     """What policies are given: the fields of each record, with the comments of the source."""
-    from mltwin.models.serving import hooks
+    from mltwin.policies.hooks import SYSTEMS
 
-    source = Path(str(hooks.__file__)).read_text("utf-8")
+    sources = [Path(str(module.__file__)).read_text("utf-8") for module in SYSTEMS.values()]
     parts = ["## Records", "What the arguments of a policy hold, with units. All are read-only."]
-    for block in re.findall(r"^[A-Z]+ = record\((.*?)^\)", source, re.S | re.M):
+    for block in re.findall(r"^[A-Z_]+ = record\((.*?)^\)", "\n".join(sources), re.S | re.M):
         name = re.search(r'"(\w+)"', block)
         fields = re.findall(r'\(\s*"(\w+)",\s*"(\w+)",?\s*\),?(?:[ ]*# (.*))?', block)
         assert name is not None and fields
@@ -137,13 +142,84 @@ def page() -> str:
     return "\n\n".join([head, scenario_part(), engine_part(), policy_part(), record_part()]) + "\n"
 
 
+def caches_page() -> str:
+    """The systems of caches: their fields, and the eviction policies of object caches."""
+    from mltwin.scenario import system_class, system_names
+
+    parts = [
+        "# Fields of caches\n\nMade by `python tools/reference_page.py` from the code; a test "
+        "holds it current. What the words mean: the [how-to](how-to/index.md) and "
+        "[theory](theory/index.md) pages.",
+        eviction_part(),
+    ]
+    for name in system_names():
+        cls = system_class(name)
+        if name == "serving" or not cls.__module__.startswith("mltwin."):
+            continue
+        parts.append(system_part(name, cls.model_json_schema()))
+    return "\n\n".join(parts) + "\n"
+
+
+def eviction_part() -> str:
+    """The eviction policies of object caches."""
+    from mltwin.models.caching.registry import EVICTIONS
+
+    body = []
+    for policy in EVICTIONS.values():
+        params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
+        body.append([f"`{policy.name}`", policy.about, params])
+    return f"## Eviction policies\n\n{rows(['policy', 'who leaves', 'parameters'], body)}"
+
+
+def system_part(name: str, schema: dict[str, Any]) -> str:
+    """All fields of a system, section by section."""
+    parts = [f"## {name}", " ".join(str(schema.get("description", "")).split()), fields(schema)]
+    for path, definition in _sections(schema, schema, ""):
+        parts += [f"### {name}: `{path}`", fields(definition)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _sections(
+    schema: dict[str, Any], definition: dict[str, Any], prefix: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tables below a definition: where they stand in a file, and their fields."""
+    for name, field in definition.get("properties", {}).items():
+        for path, found in _tables(schema, field, f"{prefix}{name}"):
+            yield path, found
+            inner = path.strip("[]")
+            yield from _sections(schema, found, f"{inner}.")
+
+
+def _tables(
+    schema: dict[str, Any], field: dict[str, Any], path: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The definitions that a field refers to, with the heading under which each stands."""
+    if "$ref" in field:
+        found = schema["$defs"][field["$ref"].rpartition("/")[2]]
+        if "properties" in found:
+            yield f"[{path}]", found
+    for option in field.get("anyOf", []):
+        yield from _tables(schema, option, path)
+    for _, found in _tables(schema, field["items"], path) if "items" in field else ():
+        yield f"[[{path}]]", found
+    more = field.get("additionalProperties")
+    if isinstance(more, dict):
+        yield from _tables(schema, more, f"{path}.<name>")
+
+
+PAGES = {"reference.md": page, "reference-caches.md": caches_page}
+
+
 def main() -> int:
-    """Write the page, or with --check compare it."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    """Write the pages, or with --check compare them."""
+    current = True
+    for name, make in PAGES.items():
+        place, text = DOCS / name, make()
+        if "--check" in sys.argv[1:]:
+            current &= place.is_file() and place.read_text(encoding="utf-8") == text
+        else:
+            place.write_text(text, encoding="utf-8")
+    return 0 if current else 1
 
 
 if __name__ == "__main__":

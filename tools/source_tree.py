@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "mltwin"
 
 # Folders that hold no source of ours, wherever they stand.
-_SKIPPED = {".git", ".venv", ".typing", ".hypothesis", "__pycache__", "build", "dist", "results"}
+_SKIPPED = {".git", ".venv", ".venv-bench", ".typing", ".hypothesis", "__pycache__"}
+_SKIPPED |= {"build", "dist", "results"}
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,17 @@ def test_overworked_replicas_are_found() -> None:
         ("slo_attainment", "higher", "share"),
         ("prefix_hit_ratio", "higher", "share"),
         ("refused", "lower", ""),
-        ("dollars_per_million_tokens", "lower", "tokens"),
+        ("dollars_per_million_tokens", "lower", "$"),
+        ("byte_hit_ratio", "higher", "share"),
+        ("false_hit_ratio", "lower", "share"),
+        ("news_stale_hit_ratio", "lower", "share"),
+        ("evictions", "lower", ""),
+        ("saved_dollars", "higher", "$"),
+        ("cost_dollars", "lower", "$"),
+        ("memory_saved_ratio", "higher", "share"),
+        ("moved_gb_per_token", "lower", ""),
+        ("capacity", "none", ""),
+        ("capacity_tokens", "higher", "tokens"),
         ("joules", "lower", "J"),
         ("duration_s", "none", "s"),
         ("peak_kv_use", "none", "share"),
@@ -214,8 +224,7 @@ def test_overworked_replicas_are_found() -> None:
 )
 def test_directions_and_units(metric: str, way: str, of: str) -> None:
     assert direction(metric) == way
-    if metric != "dollars_per_million_tokens":
-        assert unit(metric) == of
+    assert unit(metric) == of
 
 
 def test_flat_names() -> None:
