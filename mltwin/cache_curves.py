@@ -22,7 +22,8 @@ from mltwin.sim.errors import InputError
 from mltwin.sim.rng_arrays import SELECTION, uniforms
 from mltwin.workloads.objects.table import ObjectTrace
 
-from .cache_replay import Spec, name_and_params, open_objects, replay_cache
+from .cache_policies import name_and_params
+from .cache_replay import Spec, open_objects, replay_cache
 from .text import Table
 
 if TYPE_CHECKING:

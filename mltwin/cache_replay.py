@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from mltwin.models.caching import TICKS_PER_S
 from mltwin.models.caching.cache import Cache, next_uses
-from mltwin.models.caching.registry import EVICTIONS, eviction
+from mltwin.models.caching.registry import EVICTIONS
 from mltwin.models.caching.tables import HIT, REFUSED, SETTINGS
 from mltwin.sim.errors import InputError
 from mltwin.workloads.objects.table import DELETE, GET, ObjectTrace
 
+from .cache_policies import ChosenEviction, choose_eviction, name_and_params
 from .fields import close_to
 from .text import Table
 
@@ -91,7 +92,8 @@ def replay_cache(
     Args:
         trace: an object trace, a catalogue name or a file, or chunks of one dense numbering
             (`stream_objects`), which are replayed one by one in bounded memory.
-        policy: name of an eviction policy, or a mapping with `name` and its parameters.
+        policy: name of an eviction policy or score, ``file.py:function`` with a score of your own
+            (hook `evict_object`), or a mapping with `name` and its parameters.
         capacity: objects or bytes.
         unit: what capacity counts; "objects" ignores the trace's sizes.
         admission: name, or a mapping with `name` and its parameters.
@@ -116,7 +118,7 @@ def open_objects(trace: str | Path, format: str = "auto") -> ObjectTrace:
     """An object trace by catalogue name or file."""
     from mltwin.workloads.objects.catalogue import open_objects as opened
 
-    options = {} if format == "auto" else {"format": format}
+    options: dict[str, Any] = {} if format == "auto" else {"format": format}
     return opened(str(trace), **options)
 
 
@@ -165,26 +167,11 @@ def object_traces_table() -> Table:
     return Table(["trace", "requests", "where", "licence", "what"], rows, title="Object traces")
 
 
-def name_and_params(spec: Spec, where: str) -> tuple[str, dict[str, Any]]:
-    """A policy's name and its parameters.
-
-    Raises InputError for what is neither a name nor a mapping with one.
-    """
-    if isinstance(spec, str):
-        return spec, {}
-    params = dict(spec)
-    name = params.pop("name", None)
-    if not isinstance(name, str):
-        raise InputError("has no name", where=where, mend='give a name, as in { name = "lru_k" }')
-    return name, params
-
-
 @dataclass(frozen=True)
 class _Setup:
     """Everything about a cache but its trace."""
 
-    policy: str
-    params: dict[str, float]
+    policy: ChosenEviction
     capacity: int
     unit: str
     admission: str
@@ -204,14 +191,12 @@ class _Setup:
         max_objects: int | None,
         seed: int,
     ) -> "_Setup":
-        name, params = name_and_params(policy, "eviction")
-        found = eviction(name)
-        found.knobs(params)
+        found = choose_eviction(policy)
         if unit not in UNITS:
             raise InputError(f"unit {unit!r}", where="unit", mend=close_to(unit, UNITS))
         ttl = 0 if ttl_s is None else max(1, round(ttl_s * TICKS_PER_S))
         admitted, settings = admission_settings(admission)
-        return cls(name, params, capacity, unit, admitted, settings, ttl, max_objects, seed)
+        return cls(found, capacity, unit, admitted, settings, ttl, max_objects, seed)
 
     @property
     def fast(self) -> bool:
@@ -219,12 +204,16 @@ class _Setup:
         plain = self.unit == "objects" and self.admission == "always" and not self.ttl
         return plain and self.max_objects is None
 
+    def watches(self, trace: ObjectTrace) -> bool:
+        """Whether the policy may look at a clock, which the fast form has not."""
+        return self.policy.eviction.scored and trace.arrival is not None
+
     def cache(self, objects: int, trace: ObjectTrace | None) -> Cache:
         future, costs = None, None
-        if eviction(self.policy).future:
+        if self.policy.eviction.future:
             if trace is None:
                 raise InputError(
-                    f"{self.policy!r} must know the whole trace",
+                    f"{self.policy.name!r} must know the whole trace",
                     where="eviction",
                     mend="read the trace as a whole, or choose another policy",
                 )
@@ -233,14 +222,14 @@ class _Setup:
             costs = np.zeros(objects)
             costs[trace.ids] = trace.cost
         return Cache(
-            self.policy,
+            self.policy.for_cache(trace.requests if trace is not None else 0),
             self.capacity,
             max(1, objects),
-            params=self.params,
+            params=self.policy.params,
             admission=self.admission,
             settings=self.settings,
             max_objects=self.max_objects,
-            full=not self.fast or trace is None or trace.op is not None,
+            full=not self.fast or trace is None or trace.op is not None or self.watches(trace),
             next_use=future,
             costs=costs,
             stream=trace is None,
@@ -270,7 +259,7 @@ class _Setup:
     ) -> tuple[int, int, int, int]:
         """Replay requests start to stop: requests, hits, size asked for, size hit."""
         ids = trace.ids[start:stop]
-        if self.fast and trace.op is None:
+        if self.fast and trace.op is None and not self.watches(trace):
             hits = cache.replay(ids)
             return len(ids), hits, len(ids), hits
         sizes = self.sizes(trace, start, stop)
@@ -300,7 +289,8 @@ class _Setup:
     ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         own = trace.ttl_ns
         if not self.ttl and own is None:
-            return None, None
+            seen = trace.arrival if self.policy.eviction.scored else None
+            return (None if seen is None else seen[start:stop]), None
         if trace.arrival is None:
             raise InputError(
                 "the trace has no times, so nothing can expire",
@@ -319,7 +309,7 @@ class _Setup:
         if not totals["asked_size"]:  # the fast form counts nothing else
             totals = {"evicted": requests - hits - totals["resident"]}
         return CacheRun(
-            self.policy,
+            self.policy.name,
             self.capacity,
             self.unit,
             requests,

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from mltwin.models.caching.registry import eviction
 from mltwin.sim.errors import InputError
 from mltwin.workloads.objects.table import ObjectTrace
 
-from .cache_replay import CacheRun, admission_settings, name_and_params, replay_cache
+from .cache_policies import choose_eviction, located
+from .cache_replay import CacheRun, admission_settings, replay_cache
 from .caching import CachingScenario, Tier
 from .caching_result import CachingResult
 from .caching_trace import make_objects_trace, select
@@ -30,14 +30,14 @@ def check_names(scenario: CachingScenario) -> None:
 
     for i, tier in enumerate(scenario.tiers):
         try:
-            name, params = name_and_params(tier.eviction, "eviction")
-            eviction(name).knobs(params)
+            choose_eviction(located(tier.eviction, scenario.resolve_path))
             admission_settings(tier.admission)
         except InputError as error:
             raise placed(error, f"tiers.{i}") from None
     source = scenario.workload.trace
-    known = not isinstance(source, str) or scenario.resolve_path(source).exists()
-    if not known and source not in list_objects():
+    if not isinstance(source, str) or scenario.resolve_path(source).exists():
+        return
+    if source not in list_objects():
         raise InputError(
             f"{source!r} is neither a file nor a trace of the catalogue",
             where="workload.trace",
@@ -65,7 +65,7 @@ def _replay(
         try:
             run = replay_cache(
                 part,
-                tier.eviction,
+                located(tier.eviction, scenario.resolve_path),
                 max(1, int(capacity * share)),
                 unit=unit,
                 admission=tier.admission,

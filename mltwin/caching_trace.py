@@ -100,7 +100,7 @@ def reading(workload: ObjectWorkload) -> dict[str, Any]:
 
 def select(trace: ObjectTrace, rows: NDArray[np.bool_]) -> ObjectTrace:
     """The requests of a mask, under the same ids."""
-    columns = {
+    columns: dict[str, Any] = {
         name: frozen(np.ascontiguousarray(column[rows]))
         for name in COLUMNS
         if (column := getattr(trace, name)) is not None

@@ -57,7 +57,7 @@ def warm_up(told: Callable[[str], None] = lambda text: None) -> float:
     started = time.perf_counter()
     told("the serving kernel")
     ServingScenario().changed({"workload.requests": 10}).run()
-    for policy in list_policies():
+    for policy in list_policies(system=None):
         told(f"policy {policy.name}")
         policy.compiled()
     return time.perf_counter() - started

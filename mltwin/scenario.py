@@ -32,7 +32,14 @@ Progress = Callable[[float, float], None]
 """Called with the share done (0 to 1) and the simulated seconds."""
 
 # Systems of this package, imported when a scenario first names them.
-_BUILTIN = {"serving": "mltwin.serving"}
+_BUILTIN = {
+    "adapter-cache": "mltwin.adapters",
+    "caching": "mltwin.caching",
+    "expert-cache": "mltwin.experts",
+    "semantic-cache": "mltwin.semantic",
+    "serving": "mltwin.serving",
+    "web-cache": "mltwin.web",
+}
 _SYSTEMS: dict[str, type["Scenario"]] = {}
 _LABELS = frozenset({"name", "seed"})
 

@@ -128,7 +128,7 @@ def policies_table(hook: str | None = None) -> Table:
     usual = {p.name for p in defaults().values()}
     rows: list[list[Any]] = []
     best = set()
-    for policy in list_policies(hook):
+    for policy in list_policies(hook, system=None):
         params = ", ".join(f"{k} = {show(v)}" for k, v in policy.params.items())
         if policy.name in usual:
             best.add((len(rows), 1))
@@ -141,7 +141,7 @@ def policy_source(name: str) -> str:
     """The source of the built-in policies of a name (there may be one for several hooks)."""
     from mltwin.policies import list_policies
 
-    every = list_policies()
+    every = list_policies(system=None)
     found = [p.source for p in every if p.name == name]
     if not found:
         raise InputError(f"no policy {name!r}", mend=close_to(name, {p.name for p in every}))
@@ -149,11 +149,13 @@ def policy_source(name: str) -> str:
 
 
 def hooks_table() -> Table:
-    """The decisions that a policy can make."""
-    from mltwin.models.serving.hooks import HOOKS
+    """The decisions that a policy can make, system by system."""
+    from mltwin.policies.hooks import HOOKS, system_of
 
-    rows: list[list[Any]] = [[h.name, ", ".join(h.arguments), h.decides] for h in HOOKS.values()]
-    return Table(["hook", "arguments", "decides"], rows)
+    rows: list[list[Any]] = [
+        [h.name, system_of(h.name), ", ".join(h.arguments), h.decides] for h in HOOKS.values()
+    ]
+    return Table(["hook", "system", "arguments", "decides"], rows)
 
 
 def engines_table() -> Table:
@@ -170,7 +172,7 @@ def engines_table() -> Table:
 
 
 def _check_hook(hook: str) -> None:
-    from mltwin.models.serving.hooks import HOOKS
+    from mltwin.policies.hooks import HOOKS
 
     if hook not in HOOKS:
         raise InputError(f"no hook {hook!r}", mend=close_to(hook, HOOKS))

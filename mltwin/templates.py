@@ -100,6 +100,13 @@ _ANSWERS = {
         return START * ACTION + stopped
     return 0""",
     ),
+    "evict_object": Answer(
+        "recent_and_popular",
+        "The least recently used object goes first; a past hit counts as `weight` later requests.",
+        {"weight": 100.0},
+        """\
+    return ctx.clock + params[0] * object.hits""",
+    ),
 }
 _IMPORTS = {
     "route": ["PREFILL_ROLE", "UP"],
@@ -113,7 +120,7 @@ def policy_template(hook: str) -> str:
 
     Raises InputError for an unknown hook.
     """
-    from mltwin.models.serving.hooks import HOOKS
+    from mltwin.policies.hooks import HOOKS
 
     if hook not in HOOKS:
         raise InputError(f"no hook {hook!r}", mend=close_to(hook, HOOKS))

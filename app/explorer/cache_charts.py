@@ -35,7 +35,7 @@ def curve_frame(data: dict[str, Any]) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def curve_chart(data: dict[str, Any]) -> "alt.LayerChart":
+def curve_chart(data: dict[str, Any]) -> "alt.LayerChart | alt.FacetChart":
     """Misses over capacity, a line each; bands of two standard errors where there are some."""
     import altair as alt
 
@@ -80,7 +80,7 @@ def cost_frame(data: dict[str, Any], *, unit_dollars: float, miss_dollars: float
     return frame
 
 
-def cost_chart(frame: "pd.DataFrame", unit: str) -> "alt.LayerChart":
+def cost_chart(frame: "pd.DataFrame", unit: str) -> "alt.LayerChart | alt.FacetChart":
     """Capacity and misses together over capacity, the cheapest of each policy marked."""
     import altair as alt
 
