@@ -91,11 +91,12 @@ _LESS = re.compile(
     r"_per_token(_per_agent)?$|miss_ratio$|_error$|_loss$|_dollars$|regret|stall|"
     r"^(evict|expir|evicted|wasted)|(^|_)(false|stale)_|(uncached|false|stale)_ratio$|"
     r"^(paged|moved|origin|wasted|network)_\w+$|(_loads|^loads|_calls|_misses|late_\w+)$|"
-    r"^(prefilled_tokens|duplicates|imbalance)"
+    r"^(prefilled_tokens|duplicates|imbalance|mean_paid|peak_gb|evicted_gb)"
 )
 _NEITHER = re.compile(
     r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
     r"^(objects|capacity|queries|tokens|activations|insertions|published|experts_per_visit)$|"
+    r"_held_gb$|^(oracle_utility|epochs|swaps|moves|turns|context_tokens)$|"
     r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$"
 )
 

@@ -4,16 +4,16 @@ import re
 from types import FunctionType
 from typing import Any
 
-from mltwin.models.serving.hooks import BLOCK, CONTEXT, HOOKS, REPLICA, REQUEST, TENANT, signature
 from mltwin.sim.errors import InputError
 from mltwin.sim.records import record_name
 
-_RECORD_TYPE = re.compile(r"Record\((\w+)\[(?:[^()]|\([^()]*\))*?;\d+;(?:True|False)\)")
-_RECORD_OF_FIELD = {
-    dtype.names[0]: record_name(dtype)
-    for dtype in (REQUEST, REPLICA, TENANT, CONTEXT, BLOCK)
-    if dtype.names
+from .hooks import HOOKS, all_records, signature
+
+_RECORD_TYPE = re.compile(r"Record\(\w+\[(?:[^()]|\([^()]*\))*?;\d+;(?:True|False)\)")
+_RECORD_OF_FIELDS = {
+    tuple(dtype.names): record_name(dtype) for dtype in all_records() if dtype.names
 }
+_FIELD = re.compile(r"(\w+)\[type=")
 _NOISE = re.compile(r" for '\$[\w.]+', defined at None")
 _SPECIFIC = re.compile(r"raised a specific error:\s*(?:\w+: )?(.+)")
 _AT = re.compile(r"at (\S[^\n]*) \((\d+)\)")
@@ -82,7 +82,7 @@ def essence(error: Exception) -> str:
     """The one sentence that matters in an error of Numba, with our records by their names."""
     if isinstance(error, KeyError):
         return f"there is no field {error.args[0]!r}"
-    text = _RECORD_TYPE.sub(lambda m: _RECORD_OF_FIELD.get(m[1], "Record"), str(error))
+    text = _RECORD_TYPE.sub(_record_name, str(error))
     text = _NOISE.sub("", text)
     specific = _SPECIFIC.search(text)
     if specific:
@@ -94,6 +94,10 @@ def essence(error: Exception) -> str:
     if lines[0].endswith(":") and len(lines) > 1:
         return f"{lines[0]} {lines[1].lstrip('> ')}"
     return lines[0]
+
+
+def _record_name(found: re.Match[str]) -> str:
+    return _RECORD_OF_FIELDS.get(tuple(_FIELD.findall(found[0])), "Record")
 
 
 def _place(error: Exception, location: str) -> str:

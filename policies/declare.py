@@ -10,20 +10,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mltwin.models.serving.hooks import HOOKS, STABILITIES
+from mltwin.models.serving.hooks import STABILITIES
 from mltwin.sim.errors import InputError
 
+from .hooks import HOOKS
 from .lint import Declared, check_function
 from .words import did_you_mean
 
 
 class Sizes(NamedTuple):
-    """How large a run is: what the memory of a policy may depend on."""
+    """How large a run is: what the memory of a policy may depend on. 0 where a system has none."""
 
     requests: int
     tenants: int
     sessions: int
     replicas: int
+    objects: int = 0
 
 
 Memory = int | Callable[[Sizes], int]

@@ -16,21 +16,15 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from mltwin.models.serving.hooks import BLOCK, CONTEXT, REPLICA, REQUEST, TENANT, Hook
 from mltwin.sim.errors import InputError
+from mltwin.sim.hook import Hook
 
+from .hooks import all_records, records_of
 from .words import did_you_mean
 
-RECORDS = {
-    "request": REQUEST,
-    "replicas": REPLICA,
-    "tenants": TENANT,
-    "ctx": CONTEXT,
-    "block": BLOCK,
-}
 TABLES = ("replicas", "tenants", "hits", "params", "memory")
 LIVE_FIELDS = ("free_blocks", "decode_context")
-ALL_FIELDS = sorted({name for dtype in RECORDS.values() for name in dtype.names or ()})
+ALL_FIELDS = sorted({name for dtype in all_records() for name in dtype.names or ()})
 ARRAY_ATTRIBUTES = ("size", "shape")
 
 BUILTINS = (
@@ -223,7 +217,8 @@ class _Reader:
         name = base.id if isinstance(base, ast.Name) else ""
         if not self.hook or name not in self.arguments:
             return [*ALL_FIELDS, *ARRAY_ATTRIBUTES]
-        fields = list(RECORDS[name].names or ()) if name in RECORDS else []
+        records = records_of(self.hook.name)
+        fields = list(records[name].names or ()) if name in records else []
         if name in TABLES and not indexed:
             return [*fields, *ARRAY_ATTRIBUTES]
         return fields

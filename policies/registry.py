@@ -7,17 +7,17 @@ change what a name means.
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mltwin.models.serving.hooks import HOOKS
 from mltwin.sim.errors import InputError
 
 from .declare import Policy, policy_params
+from .hooks import HOOKS, SYSTEMS
 from .loading import load_file, load_module
 from .words import did_you_mean
 
@@ -29,6 +29,7 @@ FAMILIES = {
     "preempt": "preemption",
     "evict": "eviction",
     "scale": "scaling",
+    "evict_object": "caching",
 }
 
 Spec = str | Mapping[str, Any] | Policy
@@ -78,17 +79,24 @@ def resolve(
     return found, policy_params(found, overrides)
 
 
-def list_policies(hook: str | None = None) -> list[Policy]:
-    """The built-in policies (of one hook), in the order of the hooks, then by name."""
+def list_policies(hook: str | None = None, *, system: str | None = "serving") -> list[Policy]:
+    """The built-in policies, in the order of the hooks, then by name.
+
+    Args:
+        hook: only those of this hook.
+        system: else those of a system's hooks; None for all systems.
+    """
     if hook is not None:
         _check_hook(hook)
-    hooks = HOOKS if hook is None else (hook,)
+        hooks: Iterable[str] = (hook,)
+    else:
+        hooks = HOOKS if system is None else SYSTEMS[system].HOOKS
     return [builtins(h)[name] for h in hooks for name in sorted(builtins(h))]
 
 
 def defaults(system: str = "serving") -> dict[str, Policy]:
     """The policy that each hook of a system has when the scenario names none."""
-    return {p.hook: p for p in list_policies() if p.default_for == system}
+    return {p.hook: p for p in list_policies(system=None) if p.default_for == system}
 
 
 @functools.cache

@@ -45,7 +45,9 @@ def admits(S: Any, x: Any, size: int, victim: Any) -> bool:
         return keyed_uniform(settings.seed, POLICY, np.int64(x), totals.misses) < chance
     if kind == SECOND_HIT:
         return _second_miss(S, x)
-    if victim == NONE or S.tot[0].used + size <= settings.capacity:
+    totals = S.tot[0]
+    fits = totals.used + size <= settings.capacity and totals.resident < settings.max_objects
+    if victim == NONE or fits:
         return True
     return sketch_count(S, x) > sketch_count(S, victim)
 

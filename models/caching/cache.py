@@ -1,6 +1,7 @@
 """A cache to replay a trace through, or to step: the compiled kernels behind one Python object."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from mltwin.sim.errors import InputError
 from mltwin.sim.records import table
 
 from .driver import FILL, FIND, PIN, REMOVE, REQUEST, UNPIN
-from .registry import eviction
+from .registry import SCORED, Eviction, eviction
 from .sketch import sketch_length
 from .tables import ADMISSIONS, FIRST, MAX_OBJECTS, PER_OBJECT, TINY_LFU, make_world
 
@@ -18,11 +19,27 @@ MAX_CAPACITY = 2**60
 GROWING = PER_OBJECT | {"heap"}
 
 
+@dataclass(frozen=True, eq=False)
+class Score:
+    """An eviction policy by a function that scores objects (`hooks`, `eviction.scored`).
+
+    function: compiled for the hook `evict_object` (plain under ``NUMBA_DISABLE_JIT=1``).
+    params: its parameters, float64.
+    memory: floats of memory that it needs for so many distinct objects.
+    name: for messages.
+    """
+
+    function: Any
+    params: NDArray[np.float64]
+    memory: Callable[[int], int] = lambda objects: 0
+    name: str = "score"
+
+
 class Cache:
     """A cache of `objects` possible ids.
 
     Args:
-        policy: name of an eviction policy.
+        policy: name of an eviction policy, or a `Score`.
         capacity: objects, or bytes if requests have sizes in bytes; >= 1.
         objects: distinct ids, so that ids are 0 ... objects - 1.
         params: parameters of the policy.
@@ -41,7 +58,7 @@ class Cache:
 
     def __init__(
         self,
-        policy: str,
+        policy: "str | Score",
         capacity: int,
         objects: int,
         *,
@@ -55,7 +72,9 @@ class Cache:
         stream: bool = False,
         seed: int = 0,
     ) -> None:
-        self.eviction = eviction(policy)
+        score = self._score = policy if isinstance(policy, Score) else None
+        self.eviction: Eviction = SCORED if isinstance(policy, Score) else eviction(policy)
+        self._name = policy.name if isinstance(policy, Score) else policy
         self.objects = _checked(objects, "objects", MAX_OBJECTS)
         self.capacity = _checked(capacity, "capacity", MAX_CAPACITY)
         self.full = full
@@ -66,9 +85,11 @@ class Cache:
                 f"no admission policy {admission!r}", where="admission", mend=f"there are {known}"
             )
         self._module = self.eviction.load()
+        if ADMISSIONS[admission] == TINY_LFU:
+            self._check_tiny_lfu()
         if self.eviction.future and next_use is None:
             raise InputError(
-                f"eviction policy {policy!r} must know the future",
+                f"eviction policy {self.eviction.name!r} must know the future",
                 where="eviction",
                 mend="give next_use, or choose another policy",
             )
@@ -85,7 +106,7 @@ class Cache:
                 if self.eviction.sketch or ADMISSIONS[admission] == TINY_LFU
                 else 1,
             },
-            knobs=self.eviction.knobs(params),
+            knobs=self.eviction.knobs(params) if score is None else score.params,
             settings={
                 **(settings or {}),
                 "admission": ADMISSIONS[admission],
@@ -99,6 +120,9 @@ class Cache:
             rows = np.zeros(self.objects + FIRST)
             rows[FIRST:] = costs
             self.world.replace(cost=rows)
+        if score is not None:
+            self.world.rebind(evict_object=score.function)
+            self.world.replace(memory=np.zeros(max(1, score.memory(self.objects))))
         prepare = getattr(self._module, "prepare", None)
         if prepare is not None:
             prepare(self.world)
@@ -113,7 +137,9 @@ class Cache:
 
         Goes on where the last call ended. ids: uint32, each below `objects` (not checked).
         """
-        return int(self._module.replay(self.world, _read_only(ids, np.uint32)))
+        hits = int(self._module.replay(self.world, _read_only(ids, np.uint32)))
+        self._check_scores()
+        return hits
 
     def replay_full(
         self,
@@ -140,7 +166,22 @@ class Cache:
             _column(lives, n, 0),
             outcome,
         )
+        self._check_scores()
         return outcome
+
+    def _check_tiny_lfu(self) -> None:
+        """TinyLFU compares an object with the one that would leave for it."""
+        if self.eviction.sketch:
+            why = "counts requests itself, as TinyLFU does"
+        elif not self._module.STEPS.peeks:
+            why = "does not say whom it would evict"
+        else:
+            return
+        raise InputError(
+            f"eviction policy {self._name!r} {why}",
+            where="admission",
+            mend="choose another admission or eviction policy",
+        )
 
     def _fits(self, max_objects: int | None, stream: bool) -> int:
         """How many objects the cache may ever hold."""
@@ -170,8 +211,16 @@ class Cache:
                 if name == "place":
                     grown[len(column) :] = -1
                 longer[name] = grown
-        self.world.replace(**longer)
         self.objects = rows - FIRST
+        if self._score is not None:
+            old_memory = self.world.memory
+            wanted = self._score.memory(self.objects)
+            longer["memory"] = np.zeros(max(len(old_memory), wanted))
+            longer["memory"][: len(old_memory)] = old_memory
+        self.world.replace(**longer)
+        regrow = getattr(self._module, "regrow", None)
+        if regrow is not None:
+            regrow(self.world)
         self.world.par.objects = self.objects
         if self._by_capacity:
             self.world.par.max_objects = self.capacity
@@ -224,7 +273,17 @@ class Cache:
     def _step(self, what: int, id: int, size: int, now: int, ttl: int) -> int:
         if not 0 <= id < self.objects:
             raise InputError(f"id {id} is not within 0 ... {self.objects - 1}", where="id")
-        return int(self._module.step(self.world, what, np.uint64(id + FIRST), size, now, ttl))
+        done = int(self._module.step(self.world, what, np.uint64(id + FIRST), size, now, ttl))
+        self._check_scores()
+        return done
+
+    def _check_scores(self) -> None:
+        if self.eviction.scored and self.world.own[0]:
+            raise InputError(
+                f"its score is no number at request {int(self.world.own[0])}",
+                where=f"eviction {self._name!r}",
+                mend="mind divisions by zero and logarithms",
+            )
 
 
 def next_uses(ids: NDArray[np.uint32], objects: int) -> NDArray[np.int64]:

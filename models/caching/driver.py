@@ -40,6 +40,7 @@ class Steps(NamedTuple):
     pin(S, x), unpin(S, x): hold a resident x against eviction, let it go again.
     perform(S, what, x, size, now, ttl): any of these by number (REQUEST ...), for a caller that
         binds a policy as a first-class function.
+    peeks: whether the policy says whom it would evict.
     """
 
     access: Any
@@ -50,6 +51,7 @@ class Steps(NamedTuple):
     pin: Any
     unpin: Any
     perform: Any
+    peeks: bool
 
 
 @handler
@@ -137,6 +139,7 @@ def make_steps(
         totals = S.tot[0]
         totals.victims = 0
         totals.clock += 1
+        totals.now = now
         totals.asked_size += size
         note_request(S, x)
         if S.queue[x] == 0:
@@ -164,6 +167,7 @@ def make_steps(
     @handler
     def fill(S: Any, x: Any, size: int, now: int, ttl: int) -> int:
         totals = S.tot[0]
+        totals.now = now
         settings = S.par[0]
         S.extent[x] = size
         victim = peek(S, x) if settings.admission == TINY_LFU else np.uint64(NONE)
@@ -234,4 +238,4 @@ def make_steps(
             unpin(S, x)
         return 0
 
-    return Steps(access, request, find, fill, remove, pin, unpin, perform)
+    return Steps(access, request, find, fill, remove, pin, unpin, perform, peek is not nobody)

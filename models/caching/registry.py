@@ -24,6 +24,7 @@ class Eviction:
     sketch: whether it counts requests in `sketch`.
     random: whether it draws numbers, so that the seed matters.
     sized: whether sizes or costs matter to its decisions (else only to what fits).
+    scored: whether it asks a function for a score (hook `evict_object`).
     """
 
     name: str
@@ -36,12 +37,14 @@ class Eviction:
     sketch: bool = False
     random: bool = False
     sized: bool = False
+    scored: bool = False
 
     def load(self) -> ModuleType:
         """Its file, imported (and its kernels compiled at their first call).
 
         It holds NEEDS (tables), STEPS (`driver.Steps`) and the kernels `replay`, `replay_full` and
-        `step`; perhaps ``prepare(world)``, which sets up its own numbers.
+        `step`; perhaps ``prepare(world)``, which sets up its own numbers, and ``regrow(world)``,
+        which lengthens its own tables when there are more objects.
         """
         return importlib.import_module(f"mltwin.models.caching.eviction.{self.module}")
 
@@ -66,7 +69,104 @@ class Eviction:
 _ALL = (
     Eviction("fifo", "fifo", "the object that entered first goes"),
     Eviction("lru", "lru", "the object asked for longest ago goes"),
+    Eviction(
+        "clock",
+        "clock",
+        "FIFO, but objects asked for since go round once more",
+        {"bits": 1.0},
+    ),
+    Eviction("sieve", "sieve", "FIFO, but a hand spares objects asked for where they stand"),
+    Eviction(
+        "s3_fifo",
+        "s3_fifo",
+        "small and main FIFO queues and ghosts; while it is empty new objects fill main too",
+        {"small": 0.1, "ghost": 0.9, "threshold": 2.0, "warm_up_to_main": 1.0},
+    ),
+    Eviction(
+        "s3_fifo_original",
+        "s3_fifo",
+        "the same, without the rule for an empty cache",
+        {"small": 0.1, "ghost": 0.9, "threshold": 2.0, "warm_up_to_main": 0.0},
+    ),
+    Eviction(
+        "two_q",
+        "two_q",
+        "FIFO for new objects, LRU for those asked for again after they left it",
+        {"recent": 0.25, "ghost": 0.5},
+    ),
+    Eviction(
+        "slru",
+        "slru",
+        "LRU segments; a hit lifts an object by one",
+        {"segments": 4.0},
+    ),
+    Eviction("arc", "arc", "LRU lists of objects seen once and more often, shares by ghost hits"),
+    Eviction("lfu", "lfu", "the object asked for least often since it entered goes", heap=True),
+    Eviction(
+        "lfuda",
+        "lfuda",
+        "LFU with dynamic aging: requests plus the age of the cache",
+        {"compound": 0.0},
+        heap=True,
+    ),
+    Eviction(
+        "lfuda_compound",
+        "lfuda",
+        "the same, where each hit adds the age anew",
+        {"compound": 1.0},
+        heap=True,
+    ),
+    Eviction(
+        "gdsf",
+        "gdsf",
+        "greedy dual by size and frequency, aged by what went",
+        heap=True,
+        sized=True,
+    ),
+    Eviction("belady", "belady", "the object asked for next latest goes", future=True),
+    Eviction(
+        "belady_size",
+        "belady_size",
+        "of some drawn, the one with the greatest size * time to its next request goes",
+        {"samples": 128.0},
+        future=True,
+        heap=True,
+        random=True,
+        sized=True,
+    ),
+    Eviction("random", "random", "any object goes", heap=True, random=True),
+    Eviction(
+        "hyperbolic",
+        "hyperbolic",
+        "of some drawn, the one asked for least often per time goes",
+        {"samples": 64.0},
+        heap=True,
+        random=True,
+        sized=True,
+    ),
+    Eviction(
+        "lhd",
+        "lhd",
+        "of some drawn, the one with the fewest expected hits per size and time goes",
+        {"samples": 64.0, "interval": 0.0, "decay": 0.9},
+        heap=True,
+        random=True,
+        sized=True,
+    ),
+    Eviction(
+        "lecar",
+        "lecar",
+        "LRU or LFU decides, by weights that regret changes",
+        {"rate": 0.45, "discount": 0.005},
+        heap=True,
+        random=True,
+    ),
+    Eviction("lru_k", "lru_k", "the K-th last request longest ago goes", {"k": 2.0}, heap=True),
 )
+SCORED = Eviction(
+    "scored", "scored", "what a function scores least goes", heap=True, sized=True, scored=True
+)
+"""Not in EVICTIONS: it has no meaning without its function."""
 EVICTIONS = {eviction.name: eviction for eviction in _ALL}
 
 

@@ -14,6 +14,8 @@ from mltwin.sim.jit import types
 from mltwin.sim.records import record, table
 from mltwin.sim.world import World, world_type
 
+from .hooks import CACHE_CONTEXT, OBJECT, signature, unscored
+
 _types: Any = types
 
 FIRST = 8
@@ -62,6 +64,7 @@ TOTALS = record(
         ("resident", "i8", "objects"),
         ("pinned", "i8", "objects"),
         ("clock", "i8", "requests so far, where a policy counts them"),
+        ("now", "i8", "ticks, of the last request"),
         ("hits", "i8", "requests; full form only, as all below"),
         ("misses", "i8", "requests, refused ones included"),
         ("refused", "i8", "misses that were not taken in"),
@@ -100,6 +103,9 @@ TABLES: dict[str, Any] = {
     "seen": np.dtype("u1"),  # SECOND_HIT: missed once
     "heap": np.dtype("u4"),  # rows
     "ring": np.dtype("u4"),  # rows
+    "object": OBJECT,  # what a user's score is given
+    "ctx": CACHE_CONTEXT,
+    "memory": np.dtype("f8"),  # of a user's score
     "victims": np.dtype("u4"),  # rows evicted by the last request
     "next_use": np.dtype("i8"),  # per request: number of the next request of the same object
     "sketch": np.dtype("u1"),  # counters of TinyLFU
@@ -109,12 +115,15 @@ TABLES: dict[str, Any] = {
 }
 PER_OBJECT = frozenset(
     {"queue", "node", "count", "mark", "extent", "expires", "pins", "cost", "score", "place"}
-    | {"ghost", "seen", "victims", "rank", "key"}
+    | {"ghost", "seen", "victims", "rank", "key", "object"}
 )
 FULL = ("extent", "expires", "pins", "victims", "seen")
 """Tables of the full form, beside a policy's own."""
 
-CACHE = world_type({name: np.dtype(dtype) for name, dtype in TABLES.items()})
+SCORE = signature("evict_object")
+CACHE = world_type(
+    {name: np.dtype(dtype) for name, dtype in TABLES.items()}, {"evict_object": SCORE}
+)
 
 
 def make_world(
@@ -160,7 +169,7 @@ def make_world(
         own_f=np.zeros(16),
         knobs=np.ascontiguousarray(knobs, np.float64),
         **tables,
-    )
+    ).bind(evict_object=(SCORE, unscored()))
 
 
 def _table(name: str, rows: int, lengths: dict[str, int]) -> np.ndarray:

@@ -21,8 +21,9 @@ joined, finished or pre-empted at that replica; may read the request and counter
 events), EVERY_ITERATION (recomputed at each plan; may read anything; turns skipping off).
 """
 
-from typing import NamedTuple
+from typing import Any
 
+from mltwin.sim.hook import Hook, hook_signature
 from mltwin.sim.records import record
 
 STATIC, ON_EVENT, EVERY_ITERATION = 0, 1, 2
@@ -111,14 +112,14 @@ BLOCK = record(
 )
 
 
-class Hook(NamedTuple):
-    """One decision point: its arguments by name, what it returns, and what it decides."""
-
-    name: str
-    arguments: tuple[str, ...]
-    returns: str
-    decides: str
-
+RECORDS = {
+    "request": REQUEST,
+    "replicas": REPLICA,
+    "tenants": TENANT,
+    "ctx": CONTEXT,
+    "block": BLOCK,
+}
+"""Arguments that are records, or arrays of them."""
 
 HOOKS = {
     h.name: h
@@ -170,7 +171,7 @@ HOOKS = {
 }
 
 
-def signature(hook: str):
+def signature(hook: str) -> Any:
     """The Numba signature of a hook's function (numba is imported here).
 
     Raises KeyError for an unknown hook.
@@ -190,5 +191,4 @@ def signature(hook: str):
         "params": array_of(types.float64),
         "memory": array_of(types.float64),
     }
-    h = HOOKS[hook]
-    return getattr(types, h.returns)(*(argument[a] for a in h.arguments))
+    return hook_signature(HOOKS[hook], argument)

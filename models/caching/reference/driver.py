@@ -25,13 +25,20 @@ class Policy(Protocol):
 
 
 class ReferenceCache:
-    """A cache with everything admitted; `sizes` and `expiry` as in the compiled one.
+    """A cache; `sizes` and `expiry` as in the compiled one.
 
-    Policies that weigh sizes find them in `cache.sizes` (their attribute `cache` is set here).
+    admission: None admits everything, else an object of `admission`. Policies that weigh sizes find them in `cache.sizes` (their attribute `cache` is set here).
     """
 
-    def __init__(self, policy: Any, capacity: int, max_objects: int | None = None) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        capacity: int,
+        max_objects: int | None = None,
+        admission: Any = None,
+    ) -> None:
         self.policy = policy
+        self.admission = admission
         policy.cache = self
         self.capacity = capacity
         self.max_objects = max_objects
@@ -39,6 +46,8 @@ class ReferenceCache:
         self.expiry: dict[int, int] = {}
         self.pins: dict[int, int] = {}
         self.incoming = 0
+        self.clock = 0  # requests
+        self.now = 0
         self.victims: list[int] = []
 
     @property
@@ -53,6 +62,10 @@ class ReferenceCache:
     def find(self, key: int, size: int = 1, now: int = 0) -> bool:
         """Look up and touch; stale objects leave."""
         self.victims = []
+        self.clock += 1
+        self.now = now
+        if self.admission:
+            self.admission.note(self, key)
         if key not in self.sizes:
             return False
         if key not in self.pins:
@@ -67,7 +80,10 @@ class ReferenceCache:
 
     def fill(self, key: int, size: int = 1, now: int = 0, ttl: int = 0) -> int:
         """Take in an absent key."""
+        self.now = now
         if size > self.capacity:
+            return REFUSED
+        if self.admission and not self.admission.admits(self, key, size):
             return REFUSED
         self.incoming = size
         self.policy.miss(key)

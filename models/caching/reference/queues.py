@@ -13,6 +13,10 @@ class Fifo:
     def miss(self, key: int) -> None:
         """Nothing."""
 
+    def peek(self) -> int | None:
+        """What goes next."""
+        return self.queue[0] if self.queue else None
+
     def make_room(self, key: int) -> int | None:
         """The oldest goes."""
         return self.queue.pop(0) if self.queue else None

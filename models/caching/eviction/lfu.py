@@ -1,0 +1,84 @@
+"""LFU: the object asked for least often since it entered goes, among equals the one that has waited
+longest since its last request.
+
+The "in-cache" or "perfect while resident" kind (Arlitt, Cherkasova, Dilley, Friedrich, Jin,
+"Evaluating content management techniques for web proxy caches", ACM SIGMETRICS Performance
+Evaluation Review 27 (4), 2000, section 3): counts start at 1 and are forgotten on eviction. What
+that leaves open: the order among equal counts is that in which they reached the count, which is
+the order of their last requests. Counts only grow, so the heap is lazy: a hit writes one rank.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.caching.driver import Steps, make_steps
+from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, next_stamp, set_rank
+from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.sim.jit import handler, kernel
+
+NEEDS = (*HEAP_TABLES, "place")
+
+
+@handler
+def hit(S: Any, x: Any) -> None:
+    """Count it."""
+    S.rank[x].score += 1.0
+    S.rank[x].stamp = next_stamp(S)
+
+
+def _make(heap: Heap) -> Steps:
+    push, settle, pop = heap.push, heap.settle, heap.pop
+
+    @handler
+    def insert(S: Any, x: Any) -> None:
+        S.queue[x] = 1
+        set_rank(S, x, 1.0)
+        push(S, x)
+
+    @handler
+    def peek(S: Any, x: Any) -> Any:
+        return settle(S)
+
+    @handler
+    def make_room(S: Any, x: Any) -> Any:
+        victim = settle(S)
+        if victim != NONE:
+            pop(S)
+        return victim
+
+    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=heap.remove, peek=peek)
+
+
+STEPS = _make(PLACED)
+_request, _perform = STEPS.request, STEPS.perform
+_access = _make(LAZY).access
+
+
+@kernel()
+def replay(S: Any, ids: Any) -> int:
+    """Hits of unit objects."""
+    hits = 0
+    for i in range(len(ids)):
+        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
+    return hits
+
+
+@kernel()
+def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
+    """The outcome of each request, with sizes, expiry and admission."""
+    for i in range(len(ids)):
+        x = np.uint64(ids[i]) + np.uint64(FIRST)
+        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
+
+
+@kernel()
+def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
+    """One operation, see `driver.make_steps`."""
+    return _perform(S, what, x, size, now, ttl)

@@ -1,0 +1,96 @@
+"""LFUDA: LFU with dynamic aging; the object with the smallest key goes.
+
+Arlitt, Cherkasova, Dilley, Friedrich, Jin, "Evaluating content management techniques for web proxy
+caches", ACM SIGMETRICS Performance Evaluation Review 27 (4), 2000, section 3: key = requests since
+it entered + L, taken anew at each request; L, the age of the cache, is the key of what went last.
+
+With ``compound = 1`` the keys grow faster, as in libCacheSim 0.3.5 (its miss ratios tell so; no
+paper has this rule): a new object gets L + 1, a hit adds L to the key that the object has, and L is
+0 until something goes and from then on the smallest key of a resident, as it is after an eviction
+and after a hit of an object that had that key.
+
+Among equal keys the object asked for longest ago goes. Keys only grow: the heap is lazy.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.caching.driver import Steps, make_steps
+from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, set_rank
+from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.sim.jit import handler, kernel
+
+NEEDS = (*HEAP_TABLES, "place", "count")
+AGE = 0  # place in own_f
+COMPOUND = 0  # place in knobs
+
+
+def _make(heap: Heap) -> Steps:
+    push, settle, pop = heap.push, heap.settle, heap.pop
+
+    @handler
+    def hit(S: Any, x: Any) -> None:
+        age = S.own_f[AGE]
+        if S.knobs[COMPOUND] == 0.0:
+            S.count[x] += 1
+            set_rank(S, x, S.count[x] + age)
+            return
+        key = S.rank[x].score
+        set_rank(S, x, key + age)
+        if key == age:
+            S.own_f[AGE] = S.rank[settle(S)].score
+
+    @handler
+    def insert(S: Any, x: Any) -> None:
+        S.queue[x] = 1
+        S.count[x] = 1
+        set_rank(S, x, S.own_f[AGE] + 1.0)
+        push(S, x)
+
+    @handler
+    def peek(S: Any, x: Any) -> Any:
+        return settle(S)
+
+    @handler
+    def make_room(S: Any, x: Any) -> Any:
+        victim = settle(S)
+        if victim == NONE:
+            return victim
+        S.own_f[AGE] = S.rank[victim].score
+        pop(S)
+        if S.knobs[COMPOUND] != 0.0:
+            smallest = settle(S)
+            if smallest != NONE:
+                S.own_f[AGE] = S.rank[smallest].score
+        return victim
+
+    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=heap.remove, peek=peek)
+
+
+STEPS = _make(PLACED)
+_request, _perform = STEPS.request, STEPS.perform
+_access = _make(LAZY).access
+
+
+@kernel()
+def replay(S: Any, ids: Any) -> int:
+    """Hits of unit objects."""
+    hits = 0
+    for i in range(len(ids)):
+        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
+    return hits
+
+
+@kernel()
+def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
+    """The outcome of each request, with sizes, expiry and admission."""
+    for i in range(len(ids)):
+        x = np.uint64(ids[i]) + np.uint64(FIRST)
+        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
+    """One operation, see `driver.make_steps`."""
+    return _perform(S, what, x, size, now, ttl)

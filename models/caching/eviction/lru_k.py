@@ -1,0 +1,115 @@
+"""LRU-K: the object whose K-th most recent request lies farthest back goes; those with fewer than
+K requests go before all others, the one that entered first before the rest.
+
+O'Neil, O'Neil, Weikum, "The LRU-K page replacement algorithm for database disk buffering", SIGMOD
+1993, definitions 2.1 and 2.2. What it leaves open: infinite distances are ordered by the first
+request (a subsidiary policy, section 2); no period of correlated references, every request counts;
+no history is retained after eviction (section 2.1.2 would keep it for a time).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from mltwin.models.caching.driver import Steps, make_steps
+from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, next_stamp
+from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.sim.errors import InputError
+from mltwin.sim.jit import handler, kernel
+
+NEEDS = (*HEAP_TABLES, "place", "count")
+MAX_K = 64
+TOO_FEW = -(2.0**52)  # added to the first request where there are fewer than K
+K = 0  # place in own
+
+
+def prepare(world: Any) -> None:
+    """Room for the stamps of the last K requests of each row, in `ghost`; keeps what is there.
+
+    Raises InputError for a K that is no whole number within 1 ... MAX_K.
+    """
+    k = float(world.knobs[0])
+    if not (1 <= k <= MAX_K and k == int(k)):
+        raise InputError(f"k = {k:g}", where="eviction.k", mend=f"whole, from 1 to {MAX_K}")
+    world.own[K] = int(k)
+    wanted = int(k) * len(world.rank)
+    if len(world.ghost) < wanted:
+        stamps = np.zeros(wanted, np.int64)
+        stamps[: len(world.ghost)] = world.ghost
+        world.replace(ghost=stamps)
+
+
+regrow = prepare
+
+
+@handler
+def hit(S: Any, x: Any) -> None:
+    """Remember it, forget the one K before."""
+    k = np.uint64(S.own[K])
+    stamp = next_stamp(S)
+    count = np.uint64(S.count[x])
+    S.ghost[x * k + count % k] = stamp
+    S.count[x] += 1
+    if count + np.uint64(1) >= k:
+        S.rank[x].score = S.ghost[x * k + (count + np.uint64(1)) % k]
+    else:
+        S.rank[x].score = TOO_FEW + S.ghost[x * k]
+    S.rank[x].stamp = stamp
+
+
+def _make(heap: Heap) -> Steps:
+    push, settle, pop = heap.push, heap.settle, heap.pop
+
+    @handler
+    def insert(S: Any, x: Any) -> None:
+        S.queue[x] = 1
+        S.count[x] = 0
+        hit(S, x)
+        push(S, x)
+
+    @handler
+    def peek(S: Any, x: Any) -> Any:
+        return settle(S)
+
+    @handler
+    def make_room(S: Any, x: Any) -> Any:
+        victim = settle(S)
+        if victim != NONE:
+            pop(S)
+        return victim
+
+    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=heap.remove, peek=peek)
+
+
+STEPS = _make(PLACED)
+_request, _perform = STEPS.request, STEPS.perform
+_access = _make(LAZY).access
+
+
+@kernel()
+def replay(S: Any, ids: Any) -> int:
+    """Hits of unit objects."""
+    hits = 0
+    for i in range(len(ids)):
+        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
+    return hits
+
+
+@kernel()
+def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
+    """The outcome of each request, with sizes, expiry and admission."""
+    for i in range(len(ids)):
+        x = np.uint64(ids[i]) + np.uint64(FIRST)
+        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
+
+
+@kernel()
+def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
+    """One operation, see `driver.make_steps`."""
+    return _perform(S, what, x, size, now, ttl)
