@@ -5,6 +5,7 @@ anything that ships with mltwin; it may not name files of this machine, nor poli
 """
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from mltwin.fields import close_to
 
 MAX_REQUESTS = 1_000_000
 MAX_REPLICAS = 4096
+_COUNTS = ("requests", "queries", "objects", "steps", "users", "views")
 _TEXT = 300
+_ENDING = re.compile(r"\.[A-Za-z]\w{0,7}$")  # of a file's name
 _PARTS = 2000
 
 
@@ -95,7 +98,7 @@ def _refuse_path(place: str, text: str) -> None:
     if place in ("name", "") and len(text) <= _TEXT:
         return
     looks = any(mark in text for mark in ("/", "\\", "\0", "~", "..")) or (
-        ":" in text or text.endswith((".py", ".json", ".toml"))
+        ":" in text or _ENDING.search(text) is not None
     )
     if looks or len(text) > _TEXT:
         raise InputError(
@@ -129,7 +132,9 @@ def _name(chosen: Any, usual: str = "") -> str:
 
 
 def _refuse_large(scenario: Scenario) -> None:
-    for place, requests in _numbers(scenario.data(), "requests"):
+    data = scenario.data()
+    counts = [found for key in _COUNTS for found in _numbers(data, key)]
+    for place, requests in counts:
         if requests > MAX_REQUESTS:
             raise InputError(
                 f"{requests:,} is more than the explorer runs",
