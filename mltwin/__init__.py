@@ -10,16 +10,19 @@ if (_root / "pyproject.toml").is_file() and (_root / "sim" / "__init__.py").is_f
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from mltwin.adapters import AdapterScenario as AdapterScenario
     from mltwin.cache_curves import miss_ratio_curve as miss_ratio_curve
     from mltwin.cache_replay import replay_cache as replay_cache
     from mltwin.caching import CachingScenario as CachingScenario
     from mltwin.comparison import Comparison as Comparison
     from mltwin.comparison import compare as compare
     from mltwin.comparison import run as run
+    from mltwin.experts import ExpertScenario as ExpertScenario
     from mltwin.gate.check import check as check
     from mltwin.gate.outcome import CheckReport as CheckReport
     from mltwin.gate.update import make_baseline as make_baseline
     from mltwin.gate.update import update_baseline as update_baseline
+    from mltwin.kv_cache import KvCacheScenario as KvCacheScenario
     from mltwin.policies import policy as policy
     from mltwin.result import Result as Result
     from mltwin.scenario import Scenario as Scenario
@@ -29,6 +32,7 @@ if _TYPE_CHECKING:
     from mltwin.searches.pareto import pareto as pareto
     from mltwin.searches.planning import plan as plan
     from mltwin.searches.sensitivity import sensitivity as sensitivity
+    from mltwin.semantic import SemanticScenario as SemanticScenario
     from mltwin.serving import ServingScenario as ServingScenario
     from mltwin.serving_result import ServingResult as ServingResult
     from mltwin.sim.errors import InputError as InputError
@@ -36,31 +40,37 @@ if _TYPE_CHECKING:
     from mltwin.sim.errors import MltwinError as MltwinError
     from mltwin.sweeps.run import sweep as sweep
     from mltwin.sweeps.sweep import Sweep as Sweep
+    from mltwin.web import WebScenario as WebScenario
     from mltwin.workloads import objects as objects
     from mltwin.workloads.catalogue import open_trace as open_trace
     from mltwin.workloads.table import Trace as Trace
 
 # What `import mltwin as mt` offers; each is imported when it is first used.
 _OFFERED = {
+    "AdapterScenario": "mltwin.adapters",
     "CachingScenario": "mltwin.caching",
     "CheckReport": "mltwin.gate.outcome",
     "Comparison": "mltwin.comparison",
+    "ExpertScenario": "mltwin.experts",
     "InputError": "mltwin.sim.errors",
     "KernelError": "mltwin.sim.errors",
+    "KvCacheScenario": "mltwin.kv_cache",
     "MltwinError": "mltwin.sim.errors",
     "Result": "mltwin.result",
     "Scenario": "mltwin.scenario",
+    "SemanticScenario": "mltwin.semantic",
     "ServingResult": "mltwin.serving_result",
     "ServingScenario": "mltwin.serving",
     "Sweep": "mltwin.sweeps.sweep",
     "Trace": "mltwin.workloads.table",
+    "WebScenario": "mltwin.web",
     "check": "mltwin.gate.check",
     "compare": "mltwin.comparison",
     "goodput": "mltwin.searches.goodput",
     "make_baseline": "mltwin.gate.update",
     "miss_ratio_curve": "mltwin.cache_curves",
-    "open_trace": "mltwin.workloads.catalogue",
     "objects": "mltwin.workloads.objects",
+    "open_trace": "mltwin.workloads.catalogue",
     "optimise": "mltwin.searches.optimise",
     "pareto": "mltwin.searches.pareto",
     "plan": "mltwin.searches.planning",

@@ -121,8 +121,12 @@ def _named(scenario: Scenario, text: str) -> Iterator[Path]:
 def _catalogued(text: str, data: str) -> Path | None:
     """Where the trace of the catalogue that bears this name lies, if it lies here."""
     from mltwin.workloads.catalogue import list_traces, locate
+    from mltwin.workloads.objects.catalogue import list_objects
+    from mltwin.workloads.objects.catalogue import locate as locate_objects
 
-    return locate(text, verify=False) if text in list_traces() else None
+    if text in list_traces():
+        return locate(text, verify=False)
+    return locate_objects(text, verify=False) if text in list_objects() else None
 
 
 def _file_hash(path: Path) -> str:

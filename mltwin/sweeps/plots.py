@@ -125,7 +125,7 @@ def _heat(
         values,
         cmap="cividis",
         shading="nearest",
-        norm=(norm := _norm(values)),
+        norm=(norm := None if unit(metric) == "share" else _norm(values)),
     )
     panel.grid(visible=False)
     for axis, at in ((panel.xaxis, x), (panel.yaxis, y)):
