@@ -1,0 +1,133 @@
+"""The web page: photos from friends' browsers, or a CDN before its origin."""
+
+from typing import Any
+
+import streamlit as st
+
+from mltwin import Result
+from mltwin.app.explorer import controls, show
+from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer.frame import Page
+from mltwin.app.explorer.panel import run_panel
+from mltwin.app.explorer.safe import safe_scenario
+from mltwin.app.explorer.view import View
+from mltwin.web import WebScenario
+
+SLUG = "web"
+ABOUT = "Who spares the origin: viewers' own browsers (WebCloud), or the edges of a CDN."
+KINDS = {"friends": "Browsers of friends", "cdn": "A CDN"}
+GRAPHS = ["watts_strogatz", "barabasi_albert"]
+Control = dict[str, Any]
+FIELDS: dict[str, dict[str, Control]] = {
+    "friends": {
+        "sessions.online_share": {"kind": "slider", "low": 0.02, "high": 1.0, "step": 0.02,
+                                  "label": "Share of the time online"},
+        "sessions.minutes": {"kind": "slider", "low": 1.0, "high": 240.0, "step": 1.0,
+                             "label": "Length of a session (min)"},
+        "graph.kind": {"kind": "select", "choices": GRAPHS, "label": "Graph"},
+        "graph.users": {"kind": "slider", "low": 100, "high": 5000, "step": 100, "label": "Users"},
+        "graph.degree": {"kind": "slider", "low": 2, "high": 80, "step": 2,
+                         "label": "Friends of a user"},
+        "activity.objects": {"kind": "slider", "low": 100, "high": 5000, "step": 100,
+                             "label": "Photos in a day"},
+        "activity.delay_minutes": {"kind": "slider", "low": 1.0, "high": 600.0, "step": 1.0,
+                                   "label": "Until a friend looks (min)"},
+        "browser.cache_mb": {"kind": "slider", "low": 0.0, "high": 100.0, "step": 0.5,
+                             "label": "Cache of a browser (MB)"},
+        "browser.upload_mbit_per_s": {"kind": "slider", "low": 0.1, "high": 50.0, "step": 0.1,
+                                      "label": "Upload (Mbit/s)"},
+        "browser.publisher_keeps": {"label": "The publisher's browser serves too"},
+    },
+    "cdn": {
+        "cdn.policy": {"label": "Eviction"},
+        "cdn.edges": {"kind": "slider", "low": 1, "high": 32, "label": "Edges"},
+        "cdn.edge_gb": {"kind": "slider", "low": 0.05, "high": 5.0, "step": 0.05,
+                        "label": "Cache of an edge (GB)"},
+        "cdn.parent": {"label": "A regional parent"},
+        "cdn.parent_gb": {"kind": "slider", "low": 0.1, "high": 20.0, "step": 0.1,
+                          "label": "Cache of the parent (GB)"},
+        "cdn.collapse": {"label": "Wait for what is on its way"},
+        "requests.requests": {"kind": "slider", "low": 1000, "high": 200_000, "step": 1000,
+                              "label": "Requests"},
+        "requests.rate_per_s": {"kind": "slider", "low": 10.0, "high": 20_000.0, "step": 10.0,
+                                "label": "Requests a second"},
+        "requests.objects": {"kind": "slider", "low": 100, "high": 100_000, "step": 100,
+                             "label": "Objects"},
+        "requests.skew": {"kind": "slider", "low": 0.0, "high": 2.0, "step": 0.1,
+                          "label": "Skew of popularity"},
+    },
+}  # fmt: skip
+HEADS = {
+    "friends": ("offload_ratio", "local_hit_ratio", "mean_latency_ms", "cut_loss",
+                "mean_upload_mb", "top_1_percent_upload"),
+    "cdn": ("offload_ratio", "edge_hit_ratio", "parent_hit_ratio", "mean_latency_ms",
+            "p99_latency_ms", "origin_gb"),
+}  # fmt: skip
+
+
+def _at(data: Any, path: str) -> Any:
+    for step in path.split("."):
+        data = data[step]
+    return data
+
+
+_USUAL = WebScenario().data()
+DEFAULTS: dict[str, Any] = {
+    "kind": "friends",
+    **{path: _at(_USUAL, path) for fields in FIELDS.values() for path in fields},
+}
+
+
+def page() -> None:
+    """Draw the page."""
+    view = View(SLUG, DEFAULTS)
+    with st.sidebar:
+        _controls(view)
+    kind = view.get("kind")
+    if kind not in KINDS:
+        show.error(f"kind: there is no {kind[:40]!r} (choose one from the list)")
+        return
+    data: dict[str, Any] = {"system": "web-cache", "kind": kind}
+    for path in FIELDS[kind]:
+        section, _, name = path.partition(".")
+        data.setdefault(section, {})[name] = view.get(path)
+    scenario = safe_scenario(data)
+    if scenario is None:
+        return
+    toml = toml_of(scenario)
+    argv = ["run", "{in}/web.toml", "--out", "{out}", "--progress-json"]
+    job = run_panel(SLUG, argv, files={"web.toml": toml}, title=KINDS[kind])
+    if job is not None:
+        _report(Result.load(job.out), kind)
+    show.copy_as(toml, python_of(scenario), command_of(toml, "web.toml"))
+    show.share(view)
+
+
+def _controls(view: View) -> None:
+    kind = view.get("kind")
+    known = [*KINDS] if kind in KINDS else [kind, *KINDS]
+    kind = st.radio(
+        "Question", known, known.index(kind), key=view.key("kind"),
+        format_func=lambda name: KINDS.get(name, name),
+    )  # fmt: skip
+    view.set(kind=kind)
+    for path, look in FIELDS.get(kind, {}).items():
+        value = controls.field(WebScenario, path, view.get(path), key=view.key(path), **look)
+        view.set(**{path: value})
+
+
+def _report(result: Result, kind: str) -> None:
+    from mltwin.app.explorer import web_charts as charts
+
+    show.metric_row({name: result.metrics[name] for name in HEADS[kind] if name in result.metrics})
+    for note in result.notes:
+        st.info(show.escaped(note))
+    if result.metrics["requests"]:
+        for name, draw in (("served", charts.served_chart), ("latency", charts.latency_chart)):
+            chart, frame, caption = draw(result)
+            show.chart(chart, name=f"web-{kind}-{name}", data=frame, caption=caption)
+    with st.expander("All figures", icon=":material/table:"):
+        show.table(result.table(), f"web-{kind}")
+
+
+PAGE = Page(SLUG, "Web caches", ":material/public:", "Caches", ABOUT, page, order=60)
