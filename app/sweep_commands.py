@@ -78,10 +78,11 @@ def sweep(
     elif folder is not None:
         raise InputError(f"{str(folder)!r} stands behind the study", mend="give one study file")
     else:
-        say_if_cold()
         options = {"backend": backend, "workers": workers, "address": address}
+        planned = _study(study, set_, seeds)
+        say_if_cold(planned.base)
         found = _swept(
-            _study(study, set_, seeds),
+            planned,
             {name: value for name, value in options.items() if value is not None},
             _store(out, keep),
             retry_failed=retry_failed,

@@ -51,23 +51,36 @@ class ChosenEviction:
         return Score(policy.compiled(), self.values, memory, self.name)
 
 
-def choose_eviction(spec: Spec, *, folder: Path | str | None = None) -> ChosenEviction:
+def choose_eviction(spec: Spec | Policy, *, folder: Path | str | None = None) -> ChosenEviction:
     """The eviction policy that a scenario names.
 
     Args:
-        spec: the name of a kernel or of a built-in score (`mltwin policies list --hook
-            evict_object`), ``file.py:function``, or a mapping with one of these under ``name`` and
-            parameters beside it.
+        spec: the name of a kernel or of a built-in score (`mltwin policies list
+            evict_object`), ``file.py:function``, a Policy, or a mapping with one of these under
+            ``name`` and parameters beside it.
         folder: what a relative file path starts from.
 
     Raises:
         InputError: no such policy, file or parameter, or a mistake in the user's file.
     """
-    name, params = name_and_params(spec, "eviction")
-    if name in EVICTIONS:
-        found = eviction(name)
-        found.knobs(params)
-        return ChosenEviction(name, found, params)
+    if isinstance(spec, Policy):
+        spec = {"name": spec}
+    if isinstance(spec, str) or not isinstance(spec.get("name"), Policy):
+        name, params = name_and_params(spec, "eviction")
+        if name in EVICTIONS:
+            found = eviction(name)
+            found.knobs(params)
+            return ChosenEviction(name, found, params)
+        _check_known(name)
+    try:
+        policy, values = resolve(spec, HOOK, folder=folder)
+    except InputError as error:
+        where = (error.where or "").replace(f"policy.{HOOK}", "eviction")
+        raise InputError(error.message, where=where or None, mend=error.mend) from None
+    return ChosenEviction(policy.name, SCORED, {}, policy, values)
+
+
+def _check_known(name: str) -> None:
     scores = [policy.name for policy in list_policies(HOOK)]
     if name not in scores and ":" not in name and not name.endswith(".py"):
         raise InputError(
@@ -75,12 +88,6 @@ def choose_eviction(spec: Spec, *, folder: Path | str | None = None) -> ChosenEv
             where="eviction",
             mend=close_to(name, [*EVICTIONS, *scores]),
         )
-    try:
-        policy, values = resolve(spec, HOOK, folder=folder)
-    except InputError as error:
-        where = (error.where or "").replace(f"policy.{HOOK}", "eviction")
-        raise InputError(error.message, where=where or None, mend=error.mend) from None
-    return ChosenEviction(policy.name, SCORED, {}, policy, values)
 
 
 def located(spec: Any, resolve_path: Callable[[str], Path]) -> Any:

@@ -14,6 +14,7 @@ from mltwin.models.caching import TICKS_PER_S
 from mltwin.models.caching.cache import Cache, next_uses
 from mltwin.models.caching.registry import EVICTIONS
 from mltwin.models.caching.tables import HIT, REFUSED, SETTINGS
+from mltwin.policies import Policy
 from mltwin.sim.errors import InputError
 from mltwin.workloads.objects.table import DELETE, GET, ObjectTrace
 
@@ -77,7 +78,7 @@ class CacheRun:
 
 def replay_cache(
     trace: "ObjectTrace | Iterable[ObjectTrace] | str | Path",
-    policy: Spec = "lru",
+    policy: "Spec | Policy" = "lru",
     capacity: int = 0,
     *,
     unit: str = "objects",
@@ -93,7 +94,8 @@ def replay_cache(
         trace: an object trace, a catalogue name or a file, or chunks of one dense numbering
             (`stream_objects`), which are replayed one by one in bounded memory.
         policy: name of an eviction policy or score, ``file.py:function`` with a score of your own
-            (hook `evict_object`), or a mapping with `name` and its parameters.
+            (hook `evict_object`), the decorated function itself, or a mapping with `name` and
+            parameters.
         capacity: objects or bytes.
         unit: what capacity counts; "objects" ignores the trace's sizes.
         admission: name, or a mapping with `name` and its parameters.
@@ -183,7 +185,7 @@ class _Setup:
     @classmethod
     def of(
         cls,
-        policy: Spec,
+        policy: "Spec | Policy",
         capacity: int,
         unit: str,
         admission: Spec,
@@ -205,8 +207,9 @@ class _Setup:
         return plain and self.max_objects is None
 
     def watches(self, trace: ObjectTrace) -> bool:
-        """Whether the policy may look at a clock, which the fast form has not."""
-        return self.policy.eviction.scored and trace.arrival is not None
+        """Whether the policy may look at a clock or at costs, which the fast form has not."""
+        timed = self.policy.eviction.scored and trace.arrival is not None
+        return timed or (self.policy.eviction.sized and trace.cost is not None)
 
     def cache(self, objects: int, trace: ObjectTrace | None) -> Cache:
         future, costs = None, None

@@ -59,9 +59,17 @@ class Tier(Section):
     )
     max_objects: int | None = Field(None, ge=1, description="resident at once, beside capacity")
     ttl_s: float | None = Field(None, gt=0, le=MAX_TIME_S, description="objects get stale so soon")
-    latency_us: float = Field(100.0, ge=0, le=1e12, description="of a hit")
+    latency_us: float = Field(
+        100.0, ge=0, le=1e12, description="of a lookup; a miss then tries the next tier"
+    )
     bandwidth_gbps: float | None = Field(
-        None, gt=0, le=1e6, description="in Gbit/s, for the bytes of a hit; else unlimited"
+        None,
+        gt=0,
+        le=1e6,
+        description="in Gbit/s, shared equally by the bytes that cross; else unlimited",
+    )
+    duplex: bool = Field(
+        False, description="writes have a bandwidth of their own, else they share that of reads"
     )
     dollars_per_gb_month: float = Field(0.0, ge=0, description="of its capacity in bytes")
 
@@ -71,8 +79,9 @@ class Origin(Section):
 
     latency_ms: float = Field(50.0, ge=0, le=1e9, description="of a miss, beside the lookups")
     bandwidth_gbps: float | None = Field(
-        None, gt=0, le=1e6, description="in Gbit/s, else unlimited"
+        None, gt=0, le=1e6, description="in Gbit/s, shared by what crosses; else unlimited"
     )
+    duplex: bool = Field(False, description="writes have a bandwidth of their own")
     dollars_per_gb: float = Field(0.0, ge=0, description="of the bytes that misses fetch")
     dollars_per_million: float = Field(0.0, ge=0, description="of a million misses")
 
@@ -82,8 +91,31 @@ class CachingScenario(Scenario):
 
     system: Literal["caching"] = "caching"
     workload: ObjectWorkload = ObjectWorkload()
-    tiers: list[Tier] = Field([Tier(share=0.1)], min_length=1, description="nearest first")
+    tiers: list[Tier] = Field(
+        [Tier(share=0.1)], min_length=1, max_length=4, description="nearest first"
+    )
     origin: Origin = Origin()
+    timing: Literal["auto", "none", "events"] = Field(
+        "auto",
+        description="events: requests meet in time, wait for one another and share bandwidth; "
+        "none: one after the other; auto: events for several tiers whose requests have times",
+    )
+    mode: Literal["inclusive", "exclusive"] = Field(
+        "inclusive",
+        description="whether an object that was fetched enters all nearer tiers, or the nearest "
+        "only, whose victims then move down",
+    )
+    strict: bool = Field(
+        False, description="inclusive: what a tier loses, all nearer tiers lose too"
+    )
+    write: Literal["through", "back"] = Field(
+        "through",
+        description="where the SETs of a trace go: through all tiers to the origin, or into the "
+        "nearest, and further only when they leave it",
+    )
+    promote_after: int = Field(
+        1, ge=1, le=2**30, description="an object moves up only at its n-th hit in a lower tier"
+    )
     quotas: dict[str, float] = Field(
         {}, description="share of the first tier that a tenant has for itself, by name"
     )
@@ -94,6 +126,7 @@ class CachingScenario(Scenario):
     def _whole(self) -> "CachingScenario":
         _check_tiers(self)
         _check_quotas(self)
+        _check_rules(self)
         return self
 
     def simulate(
@@ -145,6 +178,21 @@ def _check_tiers(scenario: CachingScenario) -> None:
             raise InputError(
                 f"{tier.name!r} is the name of two tiers", where=f"{where}.name", mend="change one"
             )
+
+
+def _check_rules(scenario: CachingScenario) -> None:
+    if scenario.strict and (scenario.mode != "inclusive" or scenario.write != "through"):
+        raise InputError(
+            "strict needs inclusive tiers and writes that go through",
+            where="strict",
+            mend='set mode = "inclusive" and write = "through", or leave strict out',
+        )
+    if scenario.quotas and (len(scenario.tiers) > 1 or scenario.timing == "events"):
+        raise InputError(
+            "quotas are for one tier without timing",
+            where="quotas",
+            mend='give one tier and timing = "none", or leave the quotas out',
+        )
 
 
 def _check_quotas(scenario: CachingScenario) -> None:

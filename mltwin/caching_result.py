@@ -18,20 +18,48 @@ class CachingResult(Result):
 
     Tables: `windows` (partition, window, requests, hits, asked, hit: counts over parts of equal
     length, sizes in the unit of the capacity) and `partitions` (one row a partition).
+
+    Of a run through tiers `windows` has also delayed and level_0 ... (who served, the origin last);
+    `tiers` a row a tier and the origin: capacity, asked, hits, read_bytes, write_bytes,
+    updated_bytes, moved_in, served, delayed, used, resident, evicted, refused, expired, dirty, busy
+    (share of the time), peak (transfers at a time). In time there are also `latencies` (arrival,
+    latency in ns, level, delayed; evenly spaced requests, at most 20,000) and `latency_histogram`
+    (low_ns, level_0 ...: all requests). The level of a delayed hit is that of the fetch it waited
+    for.
     """
 
-    headline = ("hit_ratio", "byte_hit_ratio", "mean_latency_ms", "evictions")
+    headline = (
+        "hit_ratio",
+        "byte_hit_ratio",
+        "delayed_ratio",
+        "mean_latency_ms",
+        "p99_latency_ms",
+        "origin_gb",
+        "evictions",
+    )
 
     def samples(self) -> dict[str, Sample]:
-        """The hit ratio window by window, for distributions and comparisons."""
+        """The hit ratio window by window; in time also latencies of requests."""
         windows = self.tables["windows"]
         ratio = windows["hits"] / np.maximum(1, windows["requests"])
-        return {
-            "window_hit_ratio": Sample.of(ratio, title="hit ratio of a window", unit=""),
-        }
+        found = {"window_hit_ratio": Sample.of(ratio, title="hit ratio of a window", unit="")}
+        if "latencies" in self.tables:
+            rows = self.tables["latencies"]
+            found["latency"] = Sample.of(
+                rows["latency"] / 1e6,
+                rows["arrival"] / 1e9,
+                title="latency",
+                unit="ms",
+                table="latencies",
+            )
+        return found
 
     def report(self) -> list[Table]:
-        """The metrics, and the partitions if there are some."""
+        """The metrics, and the tiers or partitions if there are some."""
+        if "tiers" in self.facts:
+            from .caching_tiers_plot import tiers_table
+
+            return [self.table(), tiers_table(self)]
         names = self.facts.get("partitions", [""])
         if len(names) < 2:
             return [self.table()]
@@ -53,9 +81,13 @@ class CachingResult(Result):
         return [self.table(), table]
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """Hit ratio over the trace, window by window; saved if a path is given."""
+        """Hit ratio over the trace, or who served it and how fast; saved if a path is given."""
         from .plots import new_figure, save_figure
 
+        if "tiers" in self.facts:
+            from .caching_tiers_plot import plot_tiers
+
+            return save_figure(plot_tiers(self), path)
         windows = self.tables["windows"]
         names = self.facts.get("partitions", [""])
         with new_figure(1, 1, (7.0, 3.2), f"{self.label}: hit ratio over the trace") as (fig, axes):

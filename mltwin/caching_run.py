@@ -2,13 +2,17 @@
 
 import numpy as np
 
+from mltwin.models.caching import TICKS_PER_S
 from mltwin.sim.errors import InputError
 from mltwin.workloads.objects.table import ObjectTrace
 
 from .cache_policies import choose_eviction, located
 from .cache_replay import CacheRun, admission_settings, replay_cache
 from .caching import CachingScenario, Tier
+from .caching_reference import replay_reference
 from .caching_result import CachingResult
+from .caching_tiers import in_tiers, make_cache, run_through_tiers
+from .caching_tiers_result import tiers_result
 from .caching_trace import make_objects_trace, select
 from .fields import close_to, placed
 
@@ -20,7 +24,12 @@ _MONTH_S = 30 * 86_400.0
 def run_caching(scenario: CachingScenario, seed: int, *, reference: bool = False) -> CachingResult:
     """See `CachingScenario.simulate`."""
     trace = make_objects_trace(scenario, seed)
-    runs = _replay(scenario, trace, seed)
+    if in_tiers(scenario):
+        unit = scenario.workload.unit
+        capacities = tuple(capacity_of(tier, trace, unit) for tier in scenario.tiers)
+        run = run_through_tiers(scenario, trace, capacities, seed, reference=reference)
+        return tiers_result(scenario, trace, run)
+    runs = _replay(scenario, trace, seed, reference)
     return _told(scenario, trace, runs)
 
 
@@ -55,18 +64,23 @@ def capacity_of(tier: Tier, trace: ObjectTrace, unit: str) -> int:
 
 
 def _replay(
-    scenario: CachingScenario, trace: ObjectTrace, seed: int
+    scenario: CachingScenario, trace: ObjectTrace, seed: int, reference: bool
 ) -> list[tuple[str, CacheRun, ObjectTrace]]:
     """A run for each partition of the first tier: tenants with a quota, and all others."""
     tier, unit = scenario.tiers[0], scenario.workload.unit
     capacity = capacity_of(tier, trace, unit)
     runs = []
     for name, share, part in _partitions(scenario, trace):
+        size = max(1, int(capacity * share))
         try:
+            if reference:
+                run = _reference(scenario, part, size, seed)
+                runs.append((name, run, part))
+                continue
             run = replay_cache(
                 part,
                 located(tier.eviction, scenario.resolve_path),
-                max(1, int(capacity * share)),
+                size,
                 unit=unit,
                 admission=tier.admission,
                 ttl_s=tier.ttl_s,
@@ -78,6 +92,14 @@ def _replay(
             raise placed(error, "tiers.0") from None
         runs.append((name, run, part))
     return runs
+
+
+def _reference(scenario: CachingScenario, part: ObjectTrace, size: int, seed: int) -> CacheRun:
+    tier = scenario.tiers[0]
+    cache = make_cache(scenario, 0, part, size, seed)
+    life = 0 if tier.ttl_s is None else max(1, round(tier.ttl_s * TICKS_PER_S))
+    unit = scenario.workload.unit
+    return replay_reference(part, cache, cache.eviction.name, unit, life, WINDOWS)
 
 
 def _partitions(

@@ -36,6 +36,7 @@ _BUILTIN = {
     "adapter-cache": "mltwin.adapters",
     "caching": "mltwin.caching",
     "expert-cache": "mltwin.experts",
+    "kv-cache": "mltwin.kv_cache",
     "semantic-cache": "mltwin.semantic",
     "serving": "mltwin.serving",
     "web-cache": "mltwin.web",
