@@ -191,4 +191,5 @@ def new_policy(
     text = policy_template(hook)
     write_new(path, text, force=force)
     name = text.rpartition("def ")[2].partition("(")[0]
-    tell(f'use it in a scenario: [policy] {hook} = "{path}:{name}"')
+    place = "[[tiers]] eviction" if hook == "evict_object" else f"[policy] {hook}"
+    tell(f'use it in a scenario: {place} = "{path}:{name}"')

@@ -6,6 +6,7 @@ import mltwin as mt
 from mltwin.doctor import doctor_table, is_warm, warm_up
 from mltwin.models.serving.hooks import HOOKS
 from mltwin.policies import resolve
+from mltwin.policies.hooks import HOOKS as ALL_HOOKS
 from mltwin.shelf import (
     engines_table,
     gpu_info,
@@ -39,6 +40,21 @@ def test_a_policy_template_runs_compiled(tmp_path, hook: str) -> None:
     assert twin.digest == result.digest
 
 
+def test_a_score_template_runs_compiled(tmp_path) -> None:
+    path = write_new(tmp_path / "mine.py", policy_template("evict_object"))
+    data = {
+        "system": "caching",
+        "workload": {"trace": {"requests": 3000, "accesses": {"pattern": "zipf", "objects": 300}}},
+        "tiers": [{"share": 0.1, "eviction": str(path)}],
+    }
+    result = mt.Scenario.parse(data).run()
+    data["tiers"][0]["eviction"] = {"name": f"{path}:recent_and_popular", "weight": 0}
+    lru = mt.Scenario.parse(data).run()
+    data["tiers"][0]["eviction"] = "lru"
+    assert lru.metrics["hit_ratio"] == mt.Scenario.parse(data).run().metrics["hit_ratio"]
+    assert result.metrics["hit_ratio"] > lru.metrics["hit_ratio"]
+
+
 def test_unknown_hooks_and_existing_files(tmp_path) -> None:
     with pytest.raises(mt.InputError, match="did you mean 'route'"):
         policy_template("rout")
@@ -54,9 +70,9 @@ def test_the_shelf() -> None:
     assert ["llama-3.1-8b"] in [row[:1] for row in models_table().rows]
     assert ["h100-sxm-80gb"] in [row[:1] for row in gpus_table().rows]
     assert "azure-conv-synthetic" in str(traces_table())
-    assert {row[0] for row in policies_table().rows} == set(HOOKS)
+    assert {row[0] for row in policies_table().rows} == set(ALL_HOOKS)
     assert {row[0] for row in policies_table("route").rows} == {"route"}
-    assert len(hooks_table().rows) == len(HOOKS)
+    assert len(hooks_table().rows) == len(ALL_HOOKS)
     assert "vllm_v1" in str(engines_table())
     assert "327,680" in str(model_info("llama-3.1-70b"))
     assert "gemm" in str(gpu_info("h100-sxm-80gb")[1])
