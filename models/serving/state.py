@@ -73,6 +73,11 @@ def _has_own(inp: ServingInput) -> bool:
     return inp.prefix_caching and any(kind.keep_preempted for kind in inp.kinds)
 
 
+def _counts_wanted(inp: ServingInput) -> bool:
+    """Whether waiting requests are counted at the blocks that they want."""
+    return inp.prefix_caching and inp.count_wanted and not inp.default_evict
+
+
 def _pending_capacity(inp: ServingInput, n: int) -> int:
     if len(inp.front):
         return n
@@ -111,6 +116,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         batch_stride=batch_stride,
         block_stride=block_stride,
         default_evict=inp.default_evict,
+        wanted=_counts_wanted(inp),
         has_after=len(inp.after) > 0 and inp.concurrency == 0,
         has_timeout=len(inp.timeout) > 0,
         has_front=len(inp.front) > 0,
@@ -258,6 +264,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
             "map_slot": one.copy(),
             "holders": np.zeros(1, np.uint64),
             "blocks": table(1, BLOCK),
+            "demand": one.copy(),
             "scores": table(1, SCORE),
             "evict_heap": one.copy(),
         }
@@ -275,6 +282,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
         "map_slot": np.zeros(r * map_slots, np.int32),
         "holders": np.zeros(max(1, n_blocks * ((r + 63) // 64)), np.uint64),
         "blocks": table(scored, BLOCK),
+        "demand": np.zeros(max(1, n_blocks * r) if _counts_wanted(inp) else 1, np.int32),
         "scores": table(scored, SCORE),
         "evict_heap": np.zeros(scored, np.int32),
     }
