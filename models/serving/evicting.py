@@ -70,16 +70,15 @@ def first_victim(S: Any, r: int) -> int:
 @handler
 def _score_push(S: Any, r: int, slot: int, i: int, depth: int, behind: int, now: int) -> None:
     """Ask the evict policy for the block's score and put it into the replica's heap."""
-    p = S.par[0]
-    start = r * p.block_stride
     g = S.glob[0]
-    row = S.blocks[start + slot]
-    row.released = now
-    row.depth = depth
-    row.tokens_before = depth * p.block_tokens
-    row.tokens_after = behind * p.block_tokens
-    _ask_score(S, r, slot, i, now)
-    S.scores[start + slot].released = g.releases
+    place = r * S.par[0].block_stride + slot
+    if S.par[0].wanted:
+        kept = S.releases[place]
+        kept.released = now
+        kept.depth = depth
+        kept.behind = behind
+    _ask_score(S, r, slot, i, now, depth, behind)
+    S.scores[place].released = g.releases
     g.releases += 1
     _score_up(S, r, slot, S.rep[r].evictable - 1)
 
@@ -88,28 +87,41 @@ def _score_push(S: Any, r: int, slot: int, i: int, depth: int, behind: int, now:
 def score_again(S: Any, r: int, slot: int, i: int) -> None:
     """Ask anew for the score of an evictable block: request i, which wants it, came or went.
 
-    Its place in the order of release stays.
+    Its place in the order of release stays. Only where `par.wanted` is set.
     """
-    start = r * S.par[0].block_stride
-    _ask_score(S, r, slot, i, S.glob[0].now)
-    _score_settle(S, r, slot, S.scores[start + slot].place)
+    place = r * S.par[0].block_stride + slot
+    kept = S.releases[place]
+    _ask_score(S, r, slot, i, np.int64(kept.released), np.int64(kept.depth), np.int64(kept.behind))
+    _score_settle(S, r, slot, S.scores[place].place)
 
 
 @handler
-def _ask_score(S: Any, r: int, slot: int, i: int, now: int) -> None:
-    start = r * S.par[0].block_stride
-    row = S.blocks[start + slot]
+def _ask_score(S: Any, r: int, slot: int, i: int, released: int, depth: int, behind: int) -> None:
+    """Show the policy a block: one row serves for all, the tables of slots stay small."""
+    p = S.par[0]
+    place = r * p.block_stride + slot
+    note = S.notes[place]
+    s = S.scores[place]
+    row = S.blocks[0]
+    row.released = released
+    row.made = note.made
+    row.score = s.score
     row.last_evicted = S.rep[r].last_evicted
+    row.hits = note.hits
+    row.new_hits = note.new_hits
+    row.depth = depth
+    row.tokens_before = depth * p.block_tokens
+    row.tokens_after = behind * p.block_tokens
+    if p.wanted:
+        row.wanted = S.releases[place].wanted
     c = S.ctx[0]
-    c.now = now
+    c.now = S.glob[0].now
     c.replica = r
     c.request = i
-    score = S.evict(row, c, S.evict_params, S.evict_memory)
-    if score != score:
+    s.score = S.evict(row, c, S.evict_params, S.evict_memory)
+    if s.score != s.score:
         fail_request(S, ERROR_SCORE, i, r)
-    row.score = score
-    row.new_hits = 0
-    S.scores[start + slot].score = score
+    note.new_hits = 0
 
 
 @handler

@@ -182,7 +182,7 @@ def _wanted(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
         return f"{demand[at]} requests of replica {at % n} want block {at // n}: {S.demand[at]}"
     for place in np.flatnonzero(S.map_block >= 0):
         r, block = int(place // p.map_slots), int(S.map_block[place])
-        told = int(S.blocks[r * int(p.block_stride) + int(S.map_slot[place])].wanted)
+        told = int(S.releases[r * int(p.block_stride) + int(S.map_slot[place])].wanted)
         want = of_one[r, block] if block >= p.own_ids else int(demand[block * n + r])
         if told != want:
             return f"block {block} of replica {r} is wanted by {want}, and knows of {told}"

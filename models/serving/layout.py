@@ -172,6 +172,11 @@ PRIVATE = record(
 
 SLOT = record("Slot", [("block", "i4"), ("references", "i4"), ("previous", "i4"), ("next", "i4")])
 SCORE = record("Score", [("score", "f8"), ("released", "i8"), ("place", "i8")])
+NOTE = record("Note", [("made", "i8", "ticks"), ("hits", "i4"), ("new_hits", "i4")])
+RELEASE = record(
+    "Release",
+    [("released", "i8", "ticks"), ("depth", "i4"), ("behind", "i4"), ("wanted", "i4")],
+)
 
 FLOW = record(
     "Flow",
@@ -250,6 +255,8 @@ _TABLES: dict[str, Any] = {
     "holders": np.uint64,
     "hits": np.int32,
     "blocks": BLOCK,
+    "notes": NOTE,
+    "releases": RELEASE,
     "demand": np.int32,
     "scores": SCORE,
     "evict_heap": np.int32,

@@ -189,8 +189,8 @@ def _reference(S: Any, r: int, block: int) -> None:
         stop_evictable(S, r, slot)
     S.slots[start + slot].references += 1
     if not S.par[0].default_evict:
-        S.blocks[start + slot].hits += 1
-        S.blocks[start + slot].new_hits += 1
+        S.notes[start + slot].hits += 1
+        S.notes[start + slot].new_hits += 1
 
 
 @handler
@@ -205,14 +205,16 @@ def pin_prefix(S: Any, r: int, i: int, hit: int) -> None:
 @handler
 def _describe_block(S: Any, r: int, slot: int, block: int) -> None:
     """What an `evict` policy may know of a block that has just become resident."""
-    row = S.blocks[r * S.par[0].block_stride + slot]
-    row.made = S.glob[0].now
-    row.score = -np.inf
-    row.hits = 0
-    row.new_hits = 0
-    row.wanted = 0
-    if S.par[0].wanted and block < S.par[0].own_ids:
-        row.wanted = S.demand[block * S.par[0].n_replicas + r]
+    p = S.par[0]
+    place = r * p.block_stride + slot
+    note = S.notes[place]
+    note.made = S.glob[0].now
+    note.hits = 0
+    note.new_hits = 0
+    S.scores[place].score = -np.inf
+    if p.wanted:
+        known = block < p.own_ids
+        S.releases[place].wanted = S.demand[block * p.n_replicas + r] if known else 0
 
 
 @handler
@@ -234,7 +236,7 @@ def count_wanted(S: Any, r: int, i: int, change: int) -> None:
             S.demand[block * p.n_replicas + r] += change
         if is_resident(S, r, block):
             slot = _find_slot(S, r, block)
-            S.blocks[start + slot].wanted += change
+            S.releases[start + slot].wanted += change
             if S.slots[start + slot].references == 0:
                 score_again(S, r, slot, np.int64(i))
 

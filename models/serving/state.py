@@ -17,9 +17,11 @@ from .layout import (
     GLOBALS,
     HOOK_SIGNATURES,
     LINK,
+    NOTE,
     PARAMETERS,
     PRIVATE,
     PROGRESS,
+    RELEASE,
     SCORE,
     SLOT,
 )
@@ -264,6 +266,8 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
             "map_slot": one.copy(),
             "holders": np.zeros(1, np.uint64),
             "blocks": table(1, BLOCK),
+            "notes": table(1, NOTE),
+            "releases": table(1, RELEASE),
             "demand": one.copy(),
             "scores": table(1, SCORE),
             "evict_heap": one.copy(),
@@ -272,6 +276,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
     map_slots = 1 << max(2, (2 * stride - 1).bit_length())
     scored = 1 if inp.default_evict else r * stride
     n_blocks = int(inp.block_ids.max(initial=-1)) + 1
+    told = _counts_wanted(inp)
     return {
         "block_start": np.ascontiguousarray(inp.block_start, np.int64),
         "block_ids": np.ascontiguousarray(inp.block_ids, np.int32),
@@ -281,8 +286,10 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
         "map_block": np.full(r * map_slots, -1, np.int32),
         "map_slot": np.zeros(r * map_slots, np.int32),
         "holders": np.zeros(max(1, n_blocks * ((r + 63) // 64)), np.uint64),
-        "blocks": table(scored, BLOCK),
-        "demand": np.zeros(max(1, n_blocks * r) if _counts_wanted(inp) else 1, np.int32),
+        "blocks": table(1, BLOCK),
+        "notes": table(scored, NOTE),
+        "releases": table(scored if told else 1, RELEASE),
+        "demand": np.zeros(max(1, n_blocks * r) if told else 1, np.int32),
         "scores": table(scored, SCORE),
         "evict_heap": np.zeros(scored, np.int32),
     }
