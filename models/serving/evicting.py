@@ -105,10 +105,10 @@ def _ask_score(S: Any, r: int, slot: int, i: int, released: int, depth: int, beh
     row = S.blocks[0]
     row.released = released
     row.made = note.made
-    row.score = s.score
+    row.score = s.score if note.seen >= 0 else -np.inf
     row.last_evicted = S.rep[r].last_evicted
     row.hits = note.hits
-    row.new_hits = note.new_hits
+    row.new_hits = note.hits - max(note.seen, 0)
     row.depth = depth
     row.tokens_before = depth * p.block_tokens
     row.tokens_after = behind * p.block_tokens
@@ -121,7 +121,7 @@ def _ask_score(S: Any, r: int, slot: int, i: int, released: int, depth: int, beh
     s.score = S.evict(row, c, S.evict_params, S.evict_memory)
     if s.score != s.score:
         fail_request(S, ERROR_SCORE, i, r)
-    note.new_hits = 0
+    note.seen = note.hits
 
 
 @handler

@@ -172,7 +172,10 @@ PRIVATE = record(
 
 SLOT = record("Slot", [("block", "i4"), ("references", "i4"), ("previous", "i4"), ("next", "i4")])
 SCORE = record("Score", [("score", "f8"), ("released", "i8"), ("place", "i8")])
-NOTE = record("Note", [("made", "i8", "ticks"), ("hits", "i4"), ("new_hits", "i4")])
+NOTE = record(
+    "Note",
+    [("made", "i8", "ticks"), ("hits", "i4"), ("seen", "i4", "hits at the last score, -1 none")],
+)
 RELEASE = record(
     "Release",
     [("released", "i8", "ticks"), ("depth", "i4"), ("behind", "i4"), ("wanted", "i4")],

@@ -190,7 +190,6 @@ def _reference(S: Any, r: int, block: int) -> None:
     S.slots[start + slot].references += 1
     if not S.par[0].default_evict:
         S.notes[start + slot].hits += 1
-        S.notes[start + slot].new_hits += 1
 
 
 @handler
@@ -210,8 +209,7 @@ def _describe_block(S: Any, r: int, slot: int, block: int) -> None:
     note = S.notes[place]
     note.made = S.glob[0].now
     note.hits = 0
-    note.new_hits = 0
-    S.scores[place].score = -np.inf
+    note.seen = -1
     if p.wanted:
         known = block < p.own_ids
         S.releases[place].wanted = S.demand[block * p.n_replicas + r] if known else 0
