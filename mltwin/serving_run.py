@@ -261,6 +261,7 @@ def _input(
         stability=STABILITIES.get(priority.stability, STATIC),
         live_view=any(policy.live for policy, _ in chosen.values()),
         default_evict=_built_in("evict", chosen["evict"][0]),
+        count_wanted=chosen["evict"][0].queue,
         params={hook: params for hook, (_, params) in chosen.items()},
         memory={hook: policy.memory_size(sizes) for hook, (policy, _) in chosen.items()},
     )

@@ -41,6 +41,8 @@ class Policy:
     name: what a scenario calls it.
     stability: "static", "on_event" or "every_iteration" (priority only, see the hooks).
     live: whether it reads `free_blocks` or `decode_context`, which must be computed for it.
+    queue: whether it reads `wanted` of a block, which must be counted for it (evict only); it is
+        then asked again for an evictable block whenever that changes.
     params: default of each parameter by name; the order is that of the array ``params``.
     memory: floats of memory that it needs, a number or a function of `Sizes`.
     default_for: the system that uses it unless told otherwise, "" for none.
@@ -56,6 +58,7 @@ class Policy:
     memory: Memory = 0
     default_for: str = ""
     location: str = ""
+    queue: bool = False
 
     def __call__(self, *arguments: Any) -> Any:
         return self.function(*arguments)
@@ -111,6 +114,7 @@ def policy(
     name: str | None = None,
     stability: str = "static",
     live: bool = False,
+    queue: bool = False,
     params: Mapping[str, float] | None = None,
     memory: Memory = 0,
     default_for: str = "",
@@ -136,12 +140,13 @@ def policy(
                 f"no hook {hook!r}", where=location, mend=did_you_mean(str(hook), HOOKS)
             )
         _check_stability(stability, hook, location)
+        _check_queue(queue, hook, location)
         _check_memory(memory, location)
         numbers = _checked_params(params or {}, location)
         check_function(
             function,
             HOOKS[hook],
-            Declared(tuple(numbers), memory, live, stability),
+            Declared(tuple(numbers), memory, live, stability, queue),
         )
         return Policy(
             hook,
@@ -153,6 +158,7 @@ def policy(
             memory,
             default_for,
             location,
+            queue,
         )
 
     return decorate
@@ -190,6 +196,15 @@ def _check_stability(stability: str, hook: str, location: str) -> None:
             f"a policy for {hook!r} cannot be {stability!r}",
             where=location,
             mend="only those for 'priority' have a stability; leave it out",
+        )
+
+
+def _check_queue(queue: bool, hook: str, location: str) -> None:
+    if queue and hook != "evict":
+        raise InputError(
+            f"a policy for {hook!r} has no use for queue=True",
+            where=location,
+            mend="only those for 'evict' are told what waits; leave it out",
         )
 
 

@@ -58,6 +58,7 @@ class Declared(NamedTuple):
     memory: int | Callable[..., int]
     live: bool
     stability: str
+    queue: bool = False
 
 
 def check_function(function: FunctionType, hook: Hook, declared: Declared) -> None:
@@ -227,6 +228,10 @@ class _Reader:
         if node.attr in LIVE_FIELDS and not self.declared.live:
             self.fail(
                 node, f"reads {node.attr}, which is kept only for live policies", "add live=True"
+            )
+        if node.attr == "wanted" and not self.declared.queue:
+            self.fail(
+                node, "reads wanted, which is counted only for queue policies", "add queue=True"
             )
         if node.attr == "output_served" and self.declared.stability != "every_iteration":
             self.fail(

@@ -65,6 +65,13 @@ the request finds again what has not been evicted meanwhile. Routing does not lo
 Releasing walks the shared blocks from the tail to the head; a block without references becomes
 evictable, most recent last. The eviction order is LRU (least recently released first), or the
 `evict` hook's score, smallest first, ties by the order of release.
+Policies that ask for it (queue=True) know how many requests of the replica's waiting queue want a
+block: those (WAITING, REMOTE) that have its id among their first (need - 1) // B, whether or not
+the blocks before it are resident. A request counts from joining the queue (after its key is made)
+until it leaves; at both its blocks that are evictable are scored anew, head first, and keep their
+place in the order of release. An admitted request pins what it hits, leaves the queue, then takes
+its blocks. A block that becomes resident knows at once what waits for it. On a replica that fails
+nothing is released, so nothing is scored for that; those that leave its queue are told as ever.
 
 *Plan (rank 5, 6)* of replica r, which is up or draining:
 

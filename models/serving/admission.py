@@ -96,8 +96,8 @@ def _admit_remote(S: Any, r: int, i: int, now: int, available: int) -> bool:
     held = reserved_blocks(S, r, i, need)
     if max(held, blocks_for(S, need + 1)) - hit > available - evictable:
         return False
-    _leave_for_batch(S, r, i, now)
     pin_prefix(S, r, i, hit)
+    _leave_for_batch(S, r, i, now)
     take_blocks(S, r, held - hit)
     S.info[i].cached = hit * S.par[0].block_tokens
     q.state = TRANSFER
@@ -139,11 +139,11 @@ def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int
         return np.int64(0)
     if k.batch_wait_iterations > 0 and _waits_for_more(S, r):
         return np.int64(0)
-    _leave_for_batch(S, r, i, now)
     if S.par[0].caching:
         pin_prefix(S, r, i, hit)
         S.info[i].cached = hit * b
         S.glob[0].hit_tokens += hit * b
+    _leave_for_batch(S, r, i, now)
     take_blocks(S, r, blocks)
     log_event(S, now, ADMIT, i, r)
     q.state = PREFILL

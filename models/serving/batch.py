@@ -6,7 +6,6 @@ request. `residues` counts decoding requests by offset mod B: those that need a 
 next iteration are the ones with offset = -G mod B.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,16 @@ from mltwin.sim.eventlog import log_event
 from mltwin.sim.heap import pairs_push
 from mltwin.sim.jit import handler
 
-from .memory import blocks_for, name_blocks, release_blocks, share_blocks, take_blocks
-from .outcome import CANCEL, FINISH, GAP_BINS, PREEMPT
+from .gaps import count_gaps, count_run
+from .memory import (
+    blocks_for,
+    count_wanted,
+    name_blocks,
+    release_blocks,
+    share_blocks,
+    take_blocks,
+)
+from .outcome import CANCEL, FINISH, PREEMPT
 from .queues import (
     ERROR_SCORE,
     ID_MASK,
@@ -29,40 +36,6 @@ from .queues import (
 )
 from .tables import CANCELLED, CHUNK, DECODE, DONE, FULL, SWAP, SWAPPED, WAITING
 from .timing import iterations_until, span
-
-
-@handler
-def count_gaps(S: Any, gap: int, n: int) -> None:
-    """Add n token gaps of `gap` ticks to the histogram (`outcome.gap_bin`, compiled)."""
-    S.gaps[_gap_bin(gap)] += n
-
-
-@handler
-def _gap_bin(gap: int) -> int:
-    if gap < 1048576:  # 2**20
-        return np.int64(0)
-    if gap >= 4503599627370496:  # 2**52
-        return np.int64(GAP_BINS - 1)
-    octave = np.int64(math.frexp(np.float64(gap))[1]) - 1
-    return 1 + (octave - 20) * 64 + ((gap - (np.int64(1) << octave)) >> (octave - 6))
-
-
-@handler
-def _count_run(S: Any, gap: int, growth: int, n: int, times: int) -> None:
-    """Count n gaps for each of `times` iterations whose gaps grow by `growth`."""
-    left = times
-    while left > 0:
-        place = _gap_bin(gap)
-        run = left
-        if growth > 0 and 0 < place < GAP_BINS - 1:
-            octave = (place - 1) // 64 + 20
-            edge = (np.int64(1) << octave) + (((place - 1) % 64 + 1) << (octave - 6))
-            run = min(left, (edge - 1 - gap) // growth + 1)
-        elif growth > 0:
-            run = np.int64(1)
-        S.gaps[place] += n * run
-        gap += growth * run
-        left -= run
 
 
 @handler
@@ -85,7 +58,7 @@ def _count_plan_gaps(S: Any, r: int, upto: int) -> None:
             x.n_fresh = 0
             done = np.int64(1)
         if upto > done:
-            _count_run(S, x.ticks + x.growth * done, x.growth, np.int64(x.decoding), upto - done)
+            count_run(S, x.ticks + x.growth * done, x.growth, np.int64(x.decoding), upto - done)
     x.last_decode = x.start + span(x, upto)
 
 
@@ -255,6 +228,8 @@ def enter_queue(S: Any, r: int, i: int, now: int) -> None:
     S.replicas[r].waiting += 1
     S.replicas[r].queued_tokens += S.req[i].need
     S.tenants[S.info[i].tenant].waiting += 1
+    if S.par[0].wanted:
+        _tell_blocks(S, r, i, 1)
 
 
 @handler
@@ -264,6 +239,15 @@ def leave_queue(S: Any, r: int, i: int) -> None:
     S.replicas[r].waiting -= 1
     S.replicas[r].queued_tokens -= S.req[i].need
     S.tenants[S.info[i].tenant].waiting -= 1
+    if S.par[0].wanted:
+        _tell_blocks(S, r, i, -1)
+
+
+@handler
+def _tell_blocks(S: Any, r: int, i: int, change: int) -> None:
+    """Scores change now, so what was evicted before must have gone by the old ones."""
+    sync(S, r, S.glob[0].now)
+    count_wanted(S, r, i, change)
 
 
 @handler

@@ -12,13 +12,13 @@ from .batch import (
     assign,
     cancel_marked,
     close_iterations,
-    count_gaps,
     finish_decodes,
     finish_request,
     join_decode,
     reserved_blocks,
     unassign,
 )
+from .gaps import count_gaps
 from .hooks import DECODE_ROLE, EVERY_ITERATION, UP
 from .memory import blocks_for, release_blocks, share_blocks
 from .outcome import FIRST, HAND_OVER

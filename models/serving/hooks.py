@@ -10,6 +10,7 @@ replicas   array of `REPLICA` records, one per replica; as it was at the last sn
            scenario sets a stale view (`snapshot_s`)
 tenants    array of `TENANT` records
 hits       int32 per replica: leading KV blocks of this request that are resident there (live)
+block      one `BLOCK` record
 ctx        one `CONTEXT` record
 params     float64 array, the policy's parameters in the order in which it declares them
 memory     float64 array that the policy alone reads and writes, zero at the start
@@ -106,8 +107,15 @@ BLOCK = record(
     "Block",
     [
         ("released", "i8"),  # ticks of its last release
+        ("made", "i8"),  # ticks when it became resident
+        ("score", "f8"),  # what the policy answered for it last, -inf before the first time
+        ("last_evicted", "f8"),  # score of the block evicted last on its replica, 0 without one
         ("hits", "i4"),  # times it was found resident
+        ("new_hits", "i4"),  # those since the policy was asked last
         ("depth", "i4"),  # its place in the prompt, 0 for the first block
+        ("tokens_before", "i4"),  # context in front of it: depth times block_tokens
+        ("tokens_after", "i4"),  # in blocks behind it that its last holder released with it
+        ("wanted", "i4"),  # requests in the replica's queue whose prefix holds it; queue=True
     ],
 )
 
@@ -159,7 +167,8 @@ HOOKS = {
             "evict",
             ("block", "ctx", "params", "memory"),
             "float64",
-            "the score of a cached block as it becomes evictable; the smallest is evicted first",
+            "the score of a cached block as it becomes evictable (with queue=True again when its "
+            "`wanted` changes); the smallest is evicted first",
         ),
         Hook(
             "scale",

@@ -2,10 +2,11 @@
 
 requests = not arrived + waiting + running + between replicas + parked + ended; blocks = free +
 evictable + pinned + private; tokens made = tokens of requests; bytes still to move <= bytes sent;
-the clock never goes back. `check_state` runs at the end of every run; tests call it after every
-event.
+what blocks know of the queue is what waits in it; the clock never goes back. `check_state` runs at
+the end of every run; tests call it after every event.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def _first_problem(S: Any, counts: np.ndarray) -> str | None:
     if counts[NEW + 1 : DONE].any():
         present = np.flatnonzero((state != NEW) & (state < DONE))  # the others hold nothing
     problem = _requests(S, counts)
-    for law in (_queues, _blocks, _tokens, _flows):
+    for law in (_queues, _blocks, _wanted, _tokens, _flows):
         problem = problem or law(S, present, state[present])
     return problem
 
@@ -160,6 +161,44 @@ def _pinned(S: Any, rep: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     if not S.par[0].caching:
         return np.zeros(len(rep), np.int64)
     return blocks - rep["free_slots"] - rep["evictable"]
+
+
+def _wanted(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
+    """Blocks know how many waiting requests want them (policies with queue=True only)."""
+    p = S.par[0]
+    if not p.wanted:
+        return None
+    n = int(p.n_replicas)
+    demand = np.zeros_like(S.demand)
+    of_one: Counter[tuple[int, int]] = Counter()  # (replica, block id of a single request)
+    for i in present[(state == WAITING) | (state == REMOTE)]:
+        r = int(S.req[i].replica)
+        for block in _prefix_of(S, int(i)):
+            if block < p.own_ids:
+                demand[block * n + r] += 1
+            else:
+                of_one[r, block] += 1
+    for at in np.flatnonzero(demand != S.demand):
+        return f"{demand[at]} requests of replica {at % n} want block {at // n}: {S.demand[at]}"
+    for place in np.flatnonzero(S.map_block >= 0):
+        r, block = int(place // p.map_slots), int(S.map_block[place])
+        told = int(S.releases[r * int(p.block_stride) + int(S.map_slot[place])].wanted)
+        want = of_one[r, block] if block >= p.own_ids else int(demand[block * n + r])
+        if told != want:
+            return f"block {block} of replica {r} is wanted by {want}, and knows of {told}"
+    return None
+
+
+def _prefix_of(S: Any, i: int) -> list[int]:
+    """The block ids for which request i looks in a cache."""
+    q, b, own = S.req[i], int(S.par[0].block_tokens), -1
+    ids = S.block_ids[S.block_start[i] : S.block_start[i] + q.n_ids].tolist()
+    if S.par[0].has_own:
+        own = int(S.own[i])
+    if own >= 0:
+        total = (int(S.info[i].prompt) + int(q.output)) // b
+        ids += range(own, own + total - len(ids))
+    return list(ids[: (int(q.need) - 1) // b])
 
 
 def _given_up(S: Any, r: int) -> list[int]:

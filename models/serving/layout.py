@@ -40,6 +40,7 @@ PARAMETERS = record(
         ("batch_stride", "i8"),
         ("block_stride", "i8"),
         ("default_evict", "i8"),
+        ("wanted", "i8", "1: blocks know how many waiting requests want them"),
         ("has_after", "i8"),
         ("has_timeout", "i8"),
         ("has_front", "i8"),
@@ -141,6 +142,7 @@ PRIVATE = record(
         ("evictable", "i8"),
         ("lru_head", "i8"),
         ("lru_tail", "i8"),
+        ("last_evicted", "f8", "score of the block evicted last, 0 without one"),
         ("free_slots", "i8"),
         ("host_free", "i8"),
         ("inflight", "i8", "blocks reserved, KV on its way or arrived, not yet joined"),
@@ -170,6 +172,14 @@ PRIVATE = record(
 
 SLOT = record("Slot", [("block", "i4"), ("references", "i4"), ("previous", "i4"), ("next", "i4")])
 SCORE = record("Score", [("score", "f8"), ("released", "i8"), ("place", "i8")])
+NOTE = record(
+    "Note",
+    [("made", "i8", "ticks"), ("hits", "i4"), ("seen", "i4", "hits at the last score, -1 none")],
+)
+RELEASE = record(
+    "Release",
+    [("released", "i8", "ticks"), ("depth", "i4"), ("behind", "i4"), ("wanted", "i4")],
+)
 
 FLOW = record(
     "Flow",
@@ -248,6 +258,9 @@ _TABLES: dict[str, Any] = {
     "holders": np.uint64,
     "hits": np.int32,
     "blocks": BLOCK,
+    "notes": NOTE,
+    "releases": RELEASE,
+    "demand": np.int32,
     "scores": SCORE,
     "evict_heap": np.int32,
     "cells": CELL,

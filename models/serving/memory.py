@@ -5,7 +5,8 @@ their block id, held in slots. A private block belongs to one request and has no
 
 Residency is kept twice: a bit per replica for each block id (`holders`, read by routing and
 matching) and a hash map from block id to slot per replica, sized to its capacity. Ids that belong
-to one request (`name_blocks`), from `par.own_ids` on, are in the map only.
+to one request (`name_blocks`), from `par.own_ids` on, are in the map only. In which order
+evictable blocks go stands in `evicting`.
 """
 
 from typing import Any
@@ -14,9 +15,8 @@ import numpy as np
 
 from mltwin.sim.jit import handler
 
-from .queues import ERROR_SCORE, fail_request
-
-NOWHERE = -1
+from .evicting import NOWHERE, first_victim, make_evictable, score_again, stop_evictable
+from .tables import SWAPPED
 
 
 @handler
@@ -110,113 +110,6 @@ def _map_remove(S: Any, r: int, block: int) -> None:
 
 
 @handler
-def _make_evictable(S: Any, r: int, slot: int, i: int, depth: int, now: int) -> None:
-    x = S.rep[r]
-    x.evictable += 1
-    if S.par[0].default_evict:
-        start = r * S.par[0].block_stride
-        S.slots[start + slot].previous = x.lru_tail
-        S.slots[start + slot].next = NOWHERE
-        if x.lru_tail >= 0:
-            S.slots[start + x.lru_tail].next = slot
-        else:
-            x.lru_head = slot
-        x.lru_tail = slot
-    else:
-        _score_push(S, r, slot, i, depth, now)
-
-
-@handler
-def _stop_evictable(S: Any, r: int, slot: int) -> None:
-    x = S.rep[r]
-    x.evictable -= 1
-    if S.par[0].default_evict:
-        start = r * S.par[0].block_stride
-        a = np.int64(S.slots[start + slot].previous)
-        b = np.int64(S.slots[start + slot].next)
-        if a >= 0:
-            S.slots[start + a].next = b
-        else:
-            x.lru_head = b
-        if b >= 0:
-            S.slots[start + b].previous = a
-        else:
-            x.lru_tail = a
-    else:
-        _score_remove(S, r, slot)
-
-
-@handler
-def _score_push(S: Any, r: int, slot: int, i: int, depth: int, now: int) -> None:
-    """Ask the evict policy for the block's score and put it into the replica's heap."""
-    start = r * S.par[0].block_stride
-    g = S.glob[0]
-    c = S.ctx[0]
-    c.now = now
-    c.replica = r
-    S.blocks[start + slot].released = now
-    S.blocks[start + slot].depth = depth
-    s = S.scores[start + slot]
-    c.request = i
-    s.score = S.evict(S.blocks[start + slot], c, S.evict_params, S.evict_memory)
-    if s.score != s.score:
-        fail_request(S, ERROR_SCORE, i, r)
-    s.released = g.releases
-    g.releases += 1
-    _score_up(S, r, slot, S.rep[r].evictable - 1)
-
-
-@handler
-def _score_before(S: Any, a: int, b: int) -> bool:
-    x = S.scores[a]
-    y = S.scores[b]
-    return x.score < y.score or (x.score == y.score and x.released < y.released)
-
-
-@handler
-def _score_up(S: Any, r: int, slot: int, place: int) -> None:
-    start = r * S.par[0].block_stride
-    heap = S.evict_heap
-    while place > 0:
-        parent = (place - 1) >> 1
-        above = np.int64(heap[start + parent])
-        if not _score_before(S, start + slot, start + above):
-            break
-        heap[start + place] = above
-        S.scores[start + above].place = place
-        place = parent
-    heap[start + place] = slot
-    S.scores[start + slot].place = place
-
-
-@handler
-def _score_remove(S: Any, r: int, slot: int) -> None:
-    """Take the slot out of the heap, whose size has been lowered already."""
-    start = r * S.par[0].block_stride
-    heap = S.evict_heap
-    n = S.rep[r].evictable
-    place = S.scores[start + slot].place
-    last = np.int64(heap[start + n])
-    if last == slot:
-        return
-    while True:
-        child = 2 * place + 1
-        if child >= n:
-            break
-        if child + 1 < n and _score_before(
-            S, start + np.int64(heap[start + child + 1]), start + np.int64(heap[start + child])
-        ):
-            child += 1
-        below = np.int64(heap[start + child])
-        if not _score_before(S, start + below, start + last):
-            break
-        heap[start + place] = below
-        S.scores[start + below].place = place
-        place = child
-    _score_up(S, r, last, place)
-
-
-@handler
 def take_blocks(S: Any, r: int, n: int) -> None:
     """Claim n blocks; evicts where no free ones are left. free + evictable must suffice."""
     x = S.rep[r]
@@ -228,9 +121,9 @@ def take_blocks(S: Any, r: int, n: int) -> None:
     start = r * S.par[0].block_stride
     S.glob[0].evictions += n
     for _ in range(n):
-        slot = np.int64(x.lru_head) if S.par[0].default_evict else np.int64(S.evict_heap[start])
+        slot = first_victim(S, r)
         block = np.int64(S.slots[start + slot].block)
-        _stop_evictable(S, r, slot)
+        stop_evictable(S, r, slot)
         _map_remove(S, r, block)
         _mark_resident(S, r, block, False)
         S.free_slot[start + x.free_slots] = slot
@@ -264,11 +157,16 @@ def name_blocks(S: Any, i: int) -> None:
 
 
 @handler
+def _prefix_limit(S: Any, i: int) -> int:
+    """How many leading blocks request i may find: one token is computed in any case."""
+    return min(_ids_known(S, i), (np.int64(S.req[i].need) - 1) // S.par[0].block_tokens)
+
+
+@handler
 def match_prefix(S: Any, r: int, i: int) -> tuple[int, int]:
     """(leading resident blocks of request i on r, how many of them are evictable)."""
-    q = S.req[i]
     start = r * S.par[0].block_stride
-    limit = min(_ids_known(S, i), (np.int64(q.need) - 1) // S.par[0].block_tokens)
+    limit = _prefix_limit(S, i)
     hit = np.int64(0)
     evictable = np.int64(0)
     first = S.block_start[i]
@@ -288,10 +186,10 @@ def _reference(S: Any, r: int, block: int) -> None:
     slot = _find_slot(S, r, block)
     start = r * S.par[0].block_stride
     if S.slots[start + slot].references == 0:
-        _stop_evictable(S, r, slot)
+        stop_evictable(S, r, slot)
     S.slots[start + slot].references += 1
     if not S.par[0].default_evict:
-        S.blocks[start + slot].hits += 1
+        S.notes[start + slot].hits += 1
 
 
 @handler
@@ -301,6 +199,44 @@ def pin_prefix(S: Any, r: int, i: int, hit: int) -> None:
     for j in range(hit):
         _reference(S, r, _block_of(S, i, first, j))
     S.req[i].shared = hit
+
+
+@handler
+def _describe_block(S: Any, r: int, slot: int, block: int) -> None:
+    """What an `evict` policy may know of a block that has just become resident."""
+    p = S.par[0]
+    place = r * p.block_stride + slot
+    note = S.notes[place]
+    note.made = S.glob[0].now
+    note.hits = 0
+    note.seen = -1
+    if p.wanted:
+        known = block < p.own_ids
+        S.releases[place].wanted = S.demand[block * p.n_replicas + r] if known else 0
+
+
+@handler
+def count_wanted(S: Any, r: int, i: int, change: int) -> None:
+    """Request i joins (change 1) or leaves (-1) the queue of r: the blocks that it may find there.
+
+    The demand for the trace's blocks is counted whether or not they are resident, so that one that
+    becomes resident knows it at once. Ids of its own only request i asks for, and while it waits
+    none of them becomes resident. A swapped request looks for no prefix.
+    """
+    if S.req[i].state == SWAPPED:
+        return
+    p = S.par[0]
+    start = r * p.block_stride
+    first = S.block_start[i]
+    for j in range(_prefix_limit(S, i)):
+        block = _block_of(S, i, first, j)
+        if block < p.own_ids:
+            S.demand[block * p.n_replicas + r] += change
+        if is_resident(S, r, block):
+            slot = _find_slot(S, r, block)
+            S.releases[start + slot].wanted += change
+            if S.slots[start + slot].references == 0:
+                score_again(S, r, slot, np.int64(i))
 
 
 @handler
@@ -322,7 +258,7 @@ def share_blocks(S: Any, r: int, i: int, tokens: int) -> None:
             S.slots[start + slot].block = block
             S.slots[start + slot].references = 1
             if not S.par[0].default_evict:
-                S.blocks[start + slot].hits = 0
+                _describe_block(S, r, slot, block)
             _map_add(S, r, block, slot)
             _mark_resident(S, r, block, True)
     if upto > q.shared:
@@ -343,7 +279,7 @@ def release_blocks(S: Any, r: int, i: int, total: int, now: int) -> None:
         slot = _find_slot(S, r, _block_of(S, i, first, j))
         S.slots[start + slot].references -= 1
         if S.slots[start + slot].references == 0:
-            _make_evictable(S, r, slot, np.int64(i), np.int64(j), now)
+            make_evictable(S, r, slot, np.int64(i), np.int64(j), shared - 1 - j, now)
     q.shared = 0
 
 
@@ -381,6 +317,7 @@ def clear_memory(S: Any, r: int) -> None:
     x.evictable = 0
     x.lru_head = NOWHERE
     x.lru_tail = NOWHERE
+    x.last_evicted = 0.0
     x.host_free = S.kinds[x.kind].host_blocks
     if not p.caching:
         return

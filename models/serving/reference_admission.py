@@ -74,8 +74,9 @@ def _admit_waiting(
         return False
     if kind.batch_wait_iterations and not chunks and _waits_for_more(r):
         return False
-    r.queue.remove(q)
-    r.memory.admit(q.id, hit, n)
+    r.memory.admit(q.id, hit)
+    r.leave_queue(q)
+    r.memory.take(q.id, n)
     q.kv = q.cached = cached
     sim.hit_tokens += cached
     if q.scheduled < 0:
@@ -126,7 +127,8 @@ def _admit_swapped(r: Replica, q: Request, available: int) -> bool:
     if q.kv // r.simulation.inp.block_tokens + 1 > available:
         return False
     r.leave_queue(q)
-    r.memory.admit(q.id, [], r.blocks_of(q.kv + 1 if r.kind.mixed else q.kv))
+    r.memory.admit(q.id, [])
+    r.memory.take(q.id, r.blocks_of(q.kv + 1 if r.kind.mixed else q.kv))
     r.copied += q.kv
     r.simulation.log(ADMIT, q.id, r.index)
     r.decode_here(q)
@@ -140,8 +142,9 @@ def _admit_remote(r: Replica, q: Request, available: int) -> bool:
     wanted = max(held, r.blocks_of(q.need + 1)) - len(hit)
     if wanted > available - r.memory.unreferenced(hit):
         return False
-    r.queue.remove(q)
-    r.memory.admit(q.id, hit, held - len(hit))
+    r.memory.admit(q.id, hit)
+    r.leave_queue(q)
+    r.memory.take(q.id, held - len(hit))
     q.cached = len(hit) * block_tokens
     r.simulation.move(q, TRANSFER)
     r.inbound.append(q)

@@ -143,7 +143,7 @@ class Control:
         r.set_state(FAILED)
         struck = [q for _, q in sorted(sim.present.items()) if r in (q.replica, q.source)]
         for q in struck:
-            self._take_out(q)
+            self._take_out(q, r)
         r.reset()
         again = []
         for q in struck:
@@ -158,20 +158,24 @@ class Control:
         for q in again:
             sim.route(q)
 
-    def _take_out(self, q: Request) -> None:
-        """Undoes what a struck request has on replicas that stand."""
+    def _take_out(self, q: Request, failed: Replica) -> None:
+        """Undoes what a struck request has on replicas that stand, and in any queue."""
         sim, r = self.simulation, q.replica
         assert r is not None
-        if q.state in QUEUED:
-            r.leave_queue(q)
-        elif q.state == HANDOVER:
+        if q.state == HANDOVER:
             r.coming = [(time, other) for time, other in r.coming if other is not q]
             r.set_hand_over()
         elif q.state == TRANSFER:
             sim.network.stop(q)
             r.inbound.remove(q)
-            r.memory.release(q.id)
-        if q.source is not None:
+            if r is not failed:
+                r.memory.release(q.id)
+        if q.source is failed:
+            failed.outbound.remove(q)  # its KV is lost, not released
+            q.source = None
+        elif q.source is not None:
             sim.leave_source(q)
+        if q.state in QUEUED:
+            r.leave_queue(q)
         sim.assign(q, None)
         r.wake()

@@ -1,5 +1,6 @@
 """KV blocks and prefix cache of one replica of the SimPy twin: a dict each, no cleverness."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,9 +9,16 @@ from dataclasses import dataclass, field
 class Block:
     """A block that holds a known piece of a prefix."""
 
+    name: int
     depth: int  # its place in the prompt
+    made: int  # ticks
     references: int = 1
     hits: int = 0
+    new_hits: int = 0  # since its last score
+    behind: int = 0  # blocks behind it that its last holder released with it
+    released: int = 0  # ticks
+    order: int = 0  # of its release among all
+    score: float = -math.inf  # the last one
 
 
 @dataclass
@@ -28,12 +36,15 @@ class Holding:
 class Memory:
     """Counts `blocks` blocks: free, evictable (cached, no reference), shared and private.
 
-    score(request id, block) is called as a block becomes evictable; smallest is evicted first,
-    ties in the order of release. A constant score makes it LRU.
+    score(request id, block) is called as a block becomes evictable, and by `score_again`; smallest
+    is evicted first, ties in the order of release. A constant score makes it LRU. now() is the
+    time in ticks.
     """
 
-    def __init__(self, blocks: int, score: Callable[[int, Block], float]) -> None:
-        self.blocks, self.score = blocks, score
+    def __init__(
+        self, blocks: int, score: Callable[[int, Block], float], now: Callable[[], int]
+    ) -> None:
+        self.blocks, self.score, self.now = blocks, score, now
         self.evictions = 0
         self.peak = 0  # most blocks held at once
         self.clear()
@@ -43,6 +54,7 @@ class Memory:
         self.free = self.blocks
         self.resident: dict[int, Block] = {}
         self.evictable: dict[int, tuple[float, int]] = {}  # block id -> score, order of release
+        self.last_evicted = 0.0  # score of the block evicted last
         self.holdings: dict[int, Holding] = {}  # by request id
         self.releases = 0
 
@@ -65,19 +77,19 @@ class Memory:
         """How many of the ids are evictable."""
         return sum(block in self.evictable for block in ids)
 
-    def admit(self, request: int, hit: Sequence[int], n: int) -> None:
-        """A request comes: pins the blocks it hit and takes n private ones."""
+    def admit(self, request: int, hit: Sequence[int]) -> None:
+        """A request comes: pins the blocks it hit."""
         assert request not in self.holdings
         self.holdings[request] = Holding(list(hit))
         for block in hit:
             self._pin(block)
-        self.take(request, n)
 
     def take(self, request: int, n: int) -> None:
         """n more private blocks for a request, free ones first, then by eviction."""
         assert 0 <= n <= self.available, f"{n} blocks wanted, {self.available} available"
         while self.free < n:
             victim = min(self.evictable, key=self.evictable.__getitem__)
+            self.last_evicted = self.evictable[victim][0]
             del self.evictable[victim], self.resident[victim]
             self.free += 1
             self.evictions += 1
@@ -97,7 +109,7 @@ class Memory:
                 self._pin(block)
                 self.free += 1
             else:
-                self.resident[block] = Block(depth)
+                self.resident[block] = Block(block, depth, self.now())
             holding.private -= 1
             holding.shared.append(block)
 
@@ -105,15 +117,28 @@ class Memory:
         """A request gives back its blocks, tail first."""
         holding = self.holdings.pop(request)
         self.free += holding.private
-        for name in reversed(holding.shared):
+        for behind, name in enumerate(reversed(holding.shared)):
             block = self.resident[name]
             block.references -= 1
             if block.references == 0:
                 self.releases += 1
-                self.evictable[name] = (self.score(request, block), self.releases)
+                block.released, block.order, block.behind = self.now(), self.releases, behind
+                self._score(request, block)
+
+    def score_again(self, request: int, ids: Sequence[int]) -> None:
+        """Something about those of the blocks that are evictable has changed with a request."""
+        for name in ids:
+            if name in self.evictable:
+                self._score(request, self.resident[name])
+
+    def _score(self, request: int, block: Block) -> None:
+        block.score = self.score(request, block)
+        block.new_hits = 0
+        self.evictable[block.name] = (block.score, block.order)
 
     def _pin(self, name: int) -> None:
         block = self.resident[name]
         self.evictable.pop(name, None)
         block.references += 1
         block.hits += 1
+        block.new_hits += 1

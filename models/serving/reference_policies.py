@@ -26,6 +26,7 @@ from .hooks import (
     TENANT,
     UP,
 )
+from .tables import SWAPPED
 
 if TYPE_CHECKING:
     from .reference import Simulation
@@ -52,6 +53,7 @@ class Policies:
         self.own = {hook: (inp.hook_params(hook), inp.hook_memory(hook)) for hook in HOOKS}
         self.snapshot: np.recarray | None = None
         self.scores_blocks = "evict" in given and not inp.default_evict
+        self.counts_wanted = self.scores_blocks and inp.count_wanted
 
     # what they see
 
@@ -163,16 +165,35 @@ class Policies:
         """The score by which requests are pre-empted; its key without a policy."""
         return self._score("preempt", q, at, 0) if "preempt" in self.given else q.key
 
-    def evict(self, request: int, block: Block, at: int) -> float:
-        """The score of a block that becomes evictable; the same for all (LRU) without a policy."""
+    def evict(self, request: int, block: Block, at: Replica) -> float:
+        """The score of an evictable block; the same for all (LRU) without a policy."""
         if not self.scores_blocks:
             return 0.0
-        now = self.simulation.clock.now
-        row = {"released": now, "hits": block.hits, "depth": block.depth}
-        context = self.context(request=request, replica=at)
+        block_tokens = self.simulation.inp.block_tokens
+        row = {
+            "released": block.released,
+            "made": block.made,
+            "score": block.score,
+            "last_evicted": at.memory.last_evicted,
+            "hits": block.hits,
+            "new_hits": block.new_hits,
+            "depth": block.depth,
+            "tokens_before": block.depth * block_tokens,
+            "tokens_after": block.behind * block_tokens,
+            "wanted": self.wanted(block.name, at) if self.counts_wanted else 0,
+        }
+        context = self.context(request=request, replica=at.index)
         return self._number(
             "evict", request, self._call("evict", records(BLOCK, [row])[0], context)
         )
+
+    def wanted(self, block: int, at: Replica) -> int:
+        """Waiting requests of a replica that may find a block there, once it is resident."""
+        return sum(self.prefix_wanted(q).count(block) for q in at.queue)
+
+    def prefix_wanted(self, q: Request) -> list[int]:
+        """The blocks that a waiting request looks for; a swapped one looks for none."""
+        return [] if q.state == SWAPPED else q.ids[: self.simulation.depth_of_hits(q)]
 
     def scale(self, turn: int) -> tuple[int, int, Replica] | None:
         """The next (action, argument, replica) of the scale policy, None when it has no more."""

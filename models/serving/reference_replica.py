@@ -116,7 +116,9 @@ class Replica:
         self.nic = int(inp.nic_of[index])  # which it shares with its neighbours
         self.state = UP if inp.up[index] else STOPPED
         self.memory = Memory(
-            self.kind.blocks, lambda request, block: sim.policies.evict(request, block, index)
+            self.kind.blocks,
+            lambda request, block: sim.policies.evict(request, block, self),
+            lambda: sim.clock.now,
         )
         self.end = Timer(clock, ITERATION_END, index, self.end_iteration)
         self.start = Timer(clock, ITERATION_START, index, self.plan)
@@ -178,12 +180,19 @@ class Replica:
         self.queue.remove(q)
         if q.state == SWAPPED:
             self.swapped_blocks -= self.blocks_of(q.kv)
+        self._tell_blocks(q)
 
     def _wait(self, q: Request, state: int) -> None:
         self.simulation.move(q, state)
         q.queued = self.simulation.clock.now
         self.queue.append(q)
         self.news = True
+        self._tell_blocks(q)
+
+    def _tell_blocks(self, q: Request) -> None:
+        """A request has joined or left the queue: the blocks that it wants are scored anew."""
+        if self.simulation.policies.counts_wanted:
+            self.memory.score_again(q.id, self.simulation.policies.prefix_wanted(q))
 
     # plan
 

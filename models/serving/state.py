@@ -17,9 +17,11 @@ from .layout import (
     GLOBALS,
     HOOK_SIGNATURES,
     LINK,
+    NOTE,
     PARAMETERS,
     PRIVATE,
     PROGRESS,
+    RELEASE,
     SCORE,
     SLOT,
 )
@@ -73,6 +75,11 @@ def _has_own(inp: ServingInput) -> bool:
     return inp.prefix_caching and any(kind.keep_preempted for kind in inp.kinds)
 
 
+def _counts_wanted(inp: ServingInput) -> bool:
+    """Whether waiting requests are counted at the blocks that they want."""
+    return inp.prefix_caching and inp.count_wanted and not inp.default_evict
+
+
 def _pending_capacity(inp: ServingInput, n: int) -> int:
     if len(inp.front):
         return n
@@ -111,6 +118,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         batch_stride=batch_stride,
         block_stride=block_stride,
         default_evict=inp.default_evict,
+        wanted=_counts_wanted(inp),
         has_after=len(inp.after) > 0 and inp.concurrency == 0,
         has_timeout=len(inp.timeout) > 0,
         has_front=len(inp.front) > 0,
@@ -258,6 +266,9 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
             "map_slot": one.copy(),
             "holders": np.zeros(1, np.uint64),
             "blocks": table(1, BLOCK),
+            "notes": table(1, NOTE),
+            "releases": table(1, RELEASE),
+            "demand": one.copy(),
             "scores": table(1, SCORE),
             "evict_heap": one.copy(),
         }
@@ -265,6 +276,7 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
     map_slots = 1 << max(2, (2 * stride - 1).bit_length())
     scored = 1 if inp.default_evict else r * stride
     n_blocks = int(inp.block_ids.max(initial=-1)) + 1
+    told = _counts_wanted(inp)
     return {
         "block_start": np.ascontiguousarray(inp.block_start, np.int64),
         "block_ids": np.ascontiguousarray(inp.block_ids, np.int32),
@@ -274,7 +286,10 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
         "map_block": np.full(r * map_slots, -1, np.int32),
         "map_slot": np.zeros(r * map_slots, np.int32),
         "holders": np.zeros(max(1, n_blocks * ((r + 63) // 64)), np.uint64),
-        "blocks": table(scored, BLOCK),
+        "blocks": table(1, BLOCK),
+        "notes": table(scored, NOTE),
+        "releases": table(scored if told else 1, RELEASE),
+        "demand": np.zeros(max(1, n_blocks * r) if told else 1, np.int32),
         "scores": table(scored, SCORE),
         "evict_heap": np.zeros(scored, np.int32),
     }

@@ -176,6 +176,8 @@ class ServingInput:
     without prefix caching.
     Replicas: `kind_of`, `role_of`, `pool_of`, `nic_of` (which NIC it hangs on), `up` (1 up at the
     start, 0 stopped).
+    `default_evict`: blocks go least recently released first, and `evict` is not asked;
+    `count_wanted`: blocks know how many waiting requests want them (`BLOCK.wanted`).
     Network: `nic_bytes_per_s` per NIC (each has an egress and an ingress link), `latency` ticks of
     a hand-over, `kv_bytes_per_token`.
     Closed loop: `concurrency` > 0 ignores arrivals: so many requests arrive at 0 in id order, the
@@ -219,6 +221,7 @@ class ServingInput:
     stability: int = STATIC
     live_view: bool = False
     default_evict: bool = True
+    count_wanted: bool = False
     params: dict[str, np.ndarray] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
 

@@ -167,6 +167,19 @@ def test_live_policies_may_read_live_fields(tmp_path: Path) -> None:
     assert resolve("p.py:f", "route", folder=tmp_path)[0].live
 
 
+def test_wanted_needs_queue(tmp_path: Path) -> None:
+    define = "def f(block, ctx, params, memory):"
+    text = refused(
+        tmp_path, declared("@policy('evict')", "return 1.0 * block.wanted", define=define)
+    )
+    assert "reads wanted, which is counted only for queue policies; add queue=True" in text
+    allowed = declared("@policy('evict', queue=True)", "return 1.0 * block.wanted", define=define)
+    (tmp_path / "p.py").write_text(allowed)
+    assert resolve("p.py:f", "evict", folder=tmp_path)[0].queue
+    text = refused(tmp_path, declared("@policy('route', queue=True)", "return 0"))
+    assert "a policy for 'route' has no use for queue=True" in text
+
+
 @pytest.mark.parametrize("stability", ["static", "on_event"])
 def test_output_served_needs_every_iteration(tmp_path: Path, stability: str) -> None:
     decorator = f"@policy('priority', stability='{stability}')"

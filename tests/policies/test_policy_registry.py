@@ -176,7 +176,7 @@ def test_a_users_policies_run(user_file: Path) -> None:
     ("spec", "hook", "message"),
     [
         ("least_token", "route", "policy.route: no policy 'least_token'; did you mean 'least_tok"),
-        ("xyzzy", "evict", "no policy 'xyzzy'; choose one of deepest_first, hits_per_depth, lfu"),
+        ("xyzzy", "evict", "no policy 'xyzzy'; choose one of cost_aware, deepest_first, fifo"),
         ("fcfs", "rout", "no hook 'rout'; did you mean 'route'?"),
         ({"weight": 1}, "route", "names no policy; give a name"),
         ("", "route", "names no policy; give a name"),

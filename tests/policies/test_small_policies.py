@@ -1,5 +1,7 @@
 """Admission, pre-emption, eviction and scaling policies."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,6 +149,99 @@ def test_eviction_orders() -> None:
     # 10 + 4 * 6 = 34, 20 + 3 * 6 / 6 = 23 s
     deep = [(10 * S, 4, 0), (20 * S, 3, 5)]
     assert evicted("hits_per_depth", deep, seconds_per_hit=6.0) == [1, 0]
+
+
+def kept(name: str, rows: list[dict], **parameters: float) -> list[int]:
+    """Order of eviction of blocks by their fields, given in the order of their release."""
+    policy = find(name, "evict")
+    scores = [
+        ask(
+            policy,
+            block=block(**row),
+            ctx=context(now=row.get("released", 0)),
+            settings=parameters,
+        )
+        for row in rows
+    ]
+    return sorted(range(len(rows)), key=lambda i: (scores[i], i))
+
+
+def test_fifo_and_mru() -> None:
+    rows = [
+        {"made": 5 * S, "released": 10 * S},
+        {"made": 1 * S, "released": 20 * S},
+        {"made": 5 * S, "released": 30 * S},
+    ]
+    assert kept("fifo", rows) == [1, 0, 2], "among equals the one released first"
+    assert kept("mru", rows) == [2, 1, 0]
+
+
+def test_queue_lru_keeps_what_is_wanted() -> None:
+    rows = [
+        {"released": 10 * S, "wanted": 1},
+        {"released": 20 * S},
+        {"released": 30 * S},
+        {"released": 5 * S, "wanted": 7},
+    ]
+    assert kept("queue_lru", rows) == [1, 2, 3, 0], "how many want it makes no difference"
+    assert find("queue_lru", "evict").queue
+
+
+def decayed(uses: list[tuple[float, int]], half_life_s: float) -> float:
+    """The frequency at the last release, told by the scores of one release after another."""
+    score, now = -np.inf, 0.0
+    for now, hits in uses:
+        score = ask(
+            find("lfu_decay", "evict"),
+            block=block(score=score, new_hits=hits),
+            ctx=context(now=int(now * S)),
+            settings={"half_life_s": half_life_s},
+        )
+    return math.exp(score - math.log(2.0) * now / half_life_s)
+
+
+def test_decayed_hits_halve() -> None:
+    assert decayed([(7.0, 0)], 10.0) == pytest.approx(1.0), "it was made"
+    assert decayed([(7.0, 2), (17.0, 1)], 10.0) == pytest.approx(3 / 2 + 1)
+    assert decayed([(0.0, 0), (20.0, 3), (30.0, 1)], 10.0) == pytest.approx(1 / 8 + 3 / 2 + 1)
+    old = [(0.0, 0), (5e5, 1)]
+    assert decayed(old, 1.0) == pytest.approx(1.0), "what is long past has no weight, nor overflows"
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.floats(0, 1e3), st.integers(1, 5)), min_size=1, max_size=6))
+def test_decayed_hits_are_the_sum_of_their_weights(gaps: list) -> None:
+    times = np.cumsum([gap for gap, _ in gaps])
+    uses = list(zip(times.tolist(), [hits for _, hits in gaps], strict=True))
+    weights = [0.5 ** ((times[-1] - time) / 30.0) * hits for time, hits in uses]
+    made = 0.5 ** ((times[-1] - times[0]) / 30.0)
+    assert decayed(uses, 30.0) == pytest.approx(sum(weights) + made, rel=1e-9)
+
+
+def test_what_a_lost_block_costs() -> None:
+    """16 tokens and 32 behind, after 100: 48 tokens, each with attention to what is before it."""
+    cost = sum(1.0 + (100 + k + 0.5) / 200.0 for k in range(48))
+    rows = [{"released": 60 * S, "hits": 2, "tokens_before": 100, "tokens_after": 32}]
+    given = {"half_life_s": 30.0, "context_tokens": 200.0}
+    score = ask(find("cost_aware", "evict"), block=block(**rows[0]), ctx=context(), settings=given)
+    assert math.exp(score) == pytest.approx(3 * cost * 2**2)
+    greedy = ask(
+        find("gdsf", "evict"),
+        block=block(last_evicted=7.5, **rows[0]),
+        ctx=context(),
+        settings={"context_tokens": 200.0},
+    )
+    assert greedy == pytest.approx(7.5 + 3 * cost / 16)
+
+
+def test_cost_aware_orders() -> None:
+    # the same request's tail before its head; deeper in the context, dearer; a half life is a hit
+    tail, head = {"tokens_before": 64}, {"tokens_after": 64}
+    assert kept("cost_aware", [head, tail]) == [1, 0]
+    assert kept("cost_aware", [{"tokens_before": 9000}, {"tokens_before": 100}]) == [1, 0]
+    found, later = {"released": 0, "hits": 1}, {"released": 61 * S, "hits": 0}
+    assert kept("cost_aware", [found, later], half_life_s=60.0) == [0, 1]
+    assert kept("cost_aware", [found, later], half_life_s=62.0) == [1, 0]
 
 
 # -- scaling ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 import random_policies as policies
 from numpy.random import Generator
 
+import mltwin.policies.eviction as built_in
 from mltwin.models.serving.hooks import (
     DECODE_ROLE,
     EVERY_ITERATION,
@@ -37,6 +38,7 @@ from mltwin.models.serving.tables import (
     IterationCells,
     ServingInput,
 )
+from mltwin.sim.ticks import TICKS_PER_S
 
 ENGINES: dict[str, dict[str, Any]] = {
     "vllm_v1": {"mixed": True, "chunked": True, "reserve": CHUNK},
@@ -109,6 +111,7 @@ def random_case(seed: int) -> tuple[ServingInput, dict[str, Callable]]:
         d.columns["snapshot_every"] = max(1, d.time(8)) + STEP // 2
     _policies(d, n)
     _habits(d, n)
+    _eviction(d)
     return ServingInput(seed=seed, **d.columns), d.policies
 
 
@@ -131,6 +134,29 @@ def _habits(d: Draft, n: int) -> None:
     if d.chance(0.4):
         per_token = d.choice([0, STEP]) if d.grid else d.integer(0, STEP // 10)
         c["front"] = d.time(3) + per_token * c["prompt"].astype(np.int64)
+
+
+def _eviction(d: Draft) -> None:
+    """One of the built-in eviction orders, or one that reads everything; of draws of its own."""
+    d.rng = np.random.default_rng([d.seed, 2])
+    if not d.columns.get("prefix_caching") or d.chance(0.4):
+        return
+    half_life_s = d.choice([3, 30]) * STEP / TICKS_PER_S
+    policy, params, queue = d.choice(
+        [
+            (built_in.fifo, (), False),
+            (built_in.mru, (), False),
+            (built_in.queue_lru, (), True),
+            (built_in.lfu_decay, (half_life_s,), False),
+            (built_in.cost_aware, (half_life_s, 50.0), False),
+            (built_in.gdsf, (50.0,), False),
+            (policies.evict_by_all, (0.5,), True),
+            (policies.evict_by_all, (0.5,), True),
+        ]
+    )
+    d.set_policy("evict", policy, *params, memory=1)
+    d.columns["default_evict"] = False
+    d.columns["count_wanted"] = queue
 
 
 def _set_habits(d: Draft, kind: EngineKind) -> None:

@@ -201,6 +201,17 @@ def evict_oldest_shallow(block, ctx, params, memory):
     return block.released * 1e-6 + block.depth * params[0]
 
 
+def evict_by_all(block, ctx, params, memory):
+    """All that may be known of a block, and how often the policy was asked before."""
+    memory[0] += 1.0
+    score = (block.made + 3 * block.released) * 1e-8 + 7.0 * block.wanted + block.hits
+    score += 0.3 * block.new_hits - 0.02 * block.tokens_before + 0.01 * block.tokens_after
+    score += 0.4 * block.last_evicted + params[0] * (memory[0] % 5) + ctx.request % 3
+    if block.score > -1e300:
+        score += 0.1 * block.score
+    return score
+
+
 # scaling -----------------------------------------------------------------------------------------
 
 

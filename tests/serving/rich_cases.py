@@ -139,6 +139,10 @@ def least_used(block, ctx, params, memory):
     return float(block.hits) - 0.1 * block.depth
 
 
+def wanted_and_recent(block, ctx, params, memory):
+    return 1e15 * block.wanted + block.released + 1e9 * block.tokens_after - 0.5 * block.made
+
+
 def by_load(replicas, ctx, params, memory):
     """Start a replica when there are more than 4 requests for each one up, drain below 1."""
     up = 0
@@ -314,6 +318,24 @@ def scored_cache(n: int, seed: int) -> Case:
     return Case(inp, {"route": most_hits, "priority": ageing, "evict": least_used})
 
 
+def queue_aware_cache(n: int, seed: int) -> Case:
+    """Caches too small for what waits, and an eviction order that knows the queue."""
+    kind = engine(blocks=30, reserve=CHUNK, keep_preempted=True)
+    inp = load(
+        n,
+        seed,
+        [kind],
+        30,
+        kind_of=np.zeros(2, np.int64),
+        memory={"route": 1},
+        timeout=np.where(np.arange(n) % 6 == 0, 500 * MS, 0),
+        default_evict=False,
+        count_wanted=True,
+    )
+    vars(inp).update(prefixes(inp, 5))
+    return Case(inp, {"route": in_turn, "evict": wanted_and_recent})
+
+
 def closed_static(n: int, seed: int) -> Case:
     """Twelve clients in a closed loop, static batches, all blocks reserved."""
     kind = engine(mixed=False, chunked=False, static=True, reserve=FULL, max_tokens=512)
@@ -379,6 +401,7 @@ CASES: dict[str, Callable[[int, int], Case]] = {
         split_swap,
         disaggregated,
         scored_cache,
+        queue_aware_cache,
         closed_static,
         autoscaled,
         stale_view,

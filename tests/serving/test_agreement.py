@@ -15,6 +15,7 @@ from mltwin.models.serving import reference
 from mltwin.models.serving.hooks import signature
 from mltwin.models.serving.outcome import EVENT_NAMES, ITERATION
 from mltwin.models.serving.simulate import simulate
+from mltwin.policies import Policy
 from mltwin.sim.errors import KernelError
 from mltwin.sim.jit import kernel
 
@@ -24,6 +25,8 @@ CHUNKS = range(0, CASES, CHUNK)
 
 @cache
 def compiled(hook, function):
+    if isinstance(function, Policy):
+        return function.compiled()
     return kernel(signature(hook))(function)
 
 
@@ -97,7 +100,7 @@ def test_conservation_at_every_event(first):
 def test_cases_reach_what_they_should():
     """The agreement is about something: the cases pre-empt, transfer, hit, cancel and fail."""
     counts = dict.fromkeys(EVENT_NAMES, 0)
-    hits = evictions = swaps = 0
+    hits = evictions = swaps = wanted = 0
     for seed in range(150):
         inp, policies = random_case(seed)
         outcome = run(simulate, inp, {h: compiled(h, f) for h, f in policies.items()})
@@ -105,8 +108,9 @@ def test_cases_reach_what_they_should():
             continue
         hits += outcome.totals["hit_tokens"]
         evictions += outcome.totals["evictions"]
+        wanted += outcome.totals["evictions"] if inp.count_wanted else 0
         swaps += any(k.preemption for k in inp.kinds)
         for kind, n in zip(*np.unique(outcome.log["kind"], return_counts=True), strict=True):
             counts[EVENT_NAMES[kind]] += int(n)
     assert all(n > 20 for n in counts.values()), counts
-    assert hits > 0 and evictions > 0 and swaps > 0
+    assert hits > 0 and evictions > 0 and swaps > 0 and wanted > 100
