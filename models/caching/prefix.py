@@ -14,14 +14,15 @@ which is the fast path of large pools.
 from typing import Any
 
 import numpy as np
+from numba import boolean, void
 from numpy.typing import NDArray
 
 from mltwin.sim.errors import InputError
-from mltwin.sim.jit import handler, kernel
+from mltwin.sim.jit import JIT_DISABLED, array_type, handler, kernel, types
 
 from .cache import Cache
 from .lists import back, push_front, unlink
-from .tables import FIRST, make_world
+from .tables import ACCESS, CACHE, FIRST, make_world
 
 NEAR, FAR = 1, 2  # sentinels' rows minus one, and `queue` of a block
 
@@ -45,7 +46,10 @@ def replay_prefixes(
     """
     start, blocks = _checked(start, blocks, cache.objects)
     hits = np.zeros(len(start) - 1, np.int32)
-    _replay_any(cache.world, cache.access, start, blocks, tail_first, hits)
+    access = cache.access
+    if not JIT_DISABLED:
+        access.compile(ACCESS.args)
+    _replay_any(cache.world, access, start, blocks, tail_first, hits)
     return hits
 
 
@@ -87,7 +91,7 @@ def replay_two_tiers(
 def hit_tokens(
     hits: NDArray[np.int32], prompt: NDArray[np.int32], block_tokens: int
 ) -> NDArray[np.int64]:
-    """Prompt tokens found: those of the hit blocks, at most the prompt (its last block is short)."""
+    """Prompt tokens found: those of the hit blocks, at most the prompt, whose last is short."""
     return np.minimum(hits.astype(np.int64) * block_tokens, prompt)
 
 
@@ -104,7 +108,18 @@ def _checked(start: Any, blocks: Any, objects: int) -> tuple[np.ndarray, np.ndar
     return first, ids
 
 
-@kernel()
+# One compilation for all policies. Without the signature each would have its own, and the index on
+# disk of functions that take functions cannot be read back and extended.
+@kernel(
+    void(
+        CACHE,
+        types.FunctionType(ACCESS),
+        array_type("i8"),
+        array_type("u4"),
+        boolean,
+        array_type("i4"),
+    )
+)
 def _replay_any(S: Any, access: Any, start: Any, blocks: Any, tail_first: bool, hits: Any) -> None:
     first = np.uint64(FIRST)
     for r in range(len(hits)):

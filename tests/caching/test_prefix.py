@@ -10,6 +10,7 @@ import pytest
 
 from mltwin.models.caching.cache import Cache
 from mltwin.models.caching.prefix import hit_tokens, replay_prefixes, replay_two_tiers
+from mltwin.models.caching.prefix_oracle import replay_belady_blocks
 from mltwin.sim.errors import InputError
 
 DATA = os.environ.get("MLTWIN_DATA")
@@ -19,6 +20,8 @@ POLICIES = {
     "FIFO": "fifo",
     "LFU": "lfu",
     "S3FIFO": "s3_fifo_original",
+    "INF": "belady_blocks",  # unbounded, where every policy is the same
+    "Belady-block": "belady_blocks",
 }
 
 
@@ -81,6 +84,33 @@ def test_two_exclusive_tiers_are_one_of_the_sum(tail_first):
             assert (tiers[:, 0] >= touched).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_oracle_gives_up_the_block_wanted_last(seed):
+    start, blocks, count = conversations(seed)
+    runs = [blocks[a:b].tolist() for a, b in pairwise(start)]
+    for capacity in (1, 7, 40):
+        held: set[int] = set()
+        hits = []
+        for i, run in enumerate(runs):
+            hits.append(next((k for k, block in enumerate(run) if block not in held), len(run)))
+            for block in run:
+                held.add(block)
+                if len(held) > capacity:
+                    later = {
+                        b: next((j for j in range(i + 1, len(runs)) if b in runs[j]), 10**6)
+                        for b in held
+                    }
+                    for other in run[run.index(block) + 1 :]:  # not yet come to their turn
+                        if other in held:
+                            later[other] = i
+                    last = max(later.values())
+                    others = [b for b in held - {block} if later[b] == last]
+                    held.remove(block if later[block] == last else min(others))
+        assert replay_belady_blocks(start, blocks, capacity).tolist() == hits
+    unbounded = replay_belady_blocks(start, blocks, count)
+    assert unbounded.tolist() == obvious(start, blocks, count, False)
+
+
 def test_bad_input_is_refused():
     cache = Cache("lru", 3, 5, full=False)
     with pytest.raises(InputError, match="runs"):
@@ -111,8 +141,12 @@ def test_mooncake_hits_equal_the_reference(row):
     start = np.append(trace.block_start, len(trace.block_ids))
     blocks = trace.block_ids.astype(np.uint32)
     count = int(blocks.max()) + 1
-    cache = Cache(POLICIES[row["policy"]], int(row["capacity_blocks"]), count, full=False)
-    hits = replay_prefixes(cache, start, blocks, tail_first=row["policy"] == "LRU-tailfirst")
+    capacity = count if row["policy"] == "INF" else int(row["capacity_blocks"])
+    if POLICIES[row["policy"]] == "belady_blocks":
+        hits = replay_belady_blocks(start, blocks, capacity)
+    else:
+        cache = Cache(POLICIES[row["policy"]], capacity, count, full=False)
+        hits = replay_prefixes(cache, start, blocks, tail_first=row["policy"] == "LRU-tailfirst")
     assert hits.sum() / len(blocks) == pytest.approx(float(row["block_hit_ratio"]), abs=1e-6)
     tokens = hit_tokens(hits, trace.prompt, 512).sum() / trace.prompt.sum(dtype=np.int64)
     assert tokens == pytest.approx(float(row["token_hit_ratio"]), abs=1e-6)
