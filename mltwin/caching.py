@@ -4,6 +4,7 @@ Sections: `workload` (what is asked for), `tiers` (the caches, nearest first), `
 costs). The model behind them: `mltwin.models.caching`.
 """
 
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -166,6 +167,14 @@ class CachingScenario(Scenario):
         check_names(self)
 
 
+_TAKEN = {"origin", "byte", "write", "delayed", "hit", "miss", "mean", "max"}
+
+
+def metric_name(tier: str) -> str:
+    """A tier's name as a part of the names of metrics."""
+    return re.sub(r"\W+", "_", tier.lower()).strip("_") or "tier"
+
+
 def _check_tiers(scenario: CachingScenario) -> None:
     names = [tier.name for tier in scenario.tiers]
     for i, tier in enumerate(scenario.tiers):
@@ -174,7 +183,13 @@ def _check_tiers(scenario: CachingScenario) -> None:
             raise InputError(
                 "needs either capacity or share", where=where, mend="give exactly one of them"
             )
-        if names.count(tier.name) > 1:
+        if len(names) > 1 and metric_name(tier.name) in _TAKEN:
+            raise InputError(
+                f"{tier.name!r} would confuse the names of metrics",
+                where=f"{where}.name",
+                mend="give it another name",
+            )
+        if [metric_name(name) for name in names].count(metric_name(tier.name)) > 1:
             raise InputError(
                 f"{tier.name!r} is the name of two tiers", where=f"{where}.name", mend="change one"
             )

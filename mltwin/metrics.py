@@ -96,7 +96,7 @@ _LESS = re.compile(
 _NEITHER = re.compile(
     r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
     r"^(objects|capacity|queries|tokens|activations|insertions|published|experts_per_visit)$|"
-    r"_held_gb$|^(oracle_utility|epochs|swaps|moves|turns|context_tokens)$|"
+    r"^(delayed|dirty)_|_held_gb$|^(oracle_utility|epochs|swaps|moves|turns|context_tokens)$|"
     r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$"
 )
 

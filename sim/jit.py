@@ -11,6 +11,7 @@ and no ``parallel``: results must not depend on CPU or thread count.
 """
 
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +73,45 @@ def handler(function: Any = None, **options: Any) -> Any:
     _check(options)
     chosen = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "python"}
     chosen.update(options)
+    _name_by_contents(function)
     compiled = _numba.njit(**chosen)(function)
     if not JIT_DISABLED:
         _merge_integers(compiled)
     return compiled
+
+
+def _name_by_contents(function: Any) -> None:
+    """Put what a function made by another one encloses into its name.
+
+    Numba's symbols are qualified name, a number counted in the process, and argument types; of
+    equal symbols the linker keeps one. Kernels that two processes compiled and a third loads from
+    the cache may hold different closures (the steps of two policies) under one symbol, and one of
+    them silently runs the other's code. With the contents in the name equal symbols are equal code.
+    """
+    cells = function.__closure__ or ()
+    if not cells:
+        return
+    text = ",".join(_described(cell) for cell in cells)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    function.__qualname__ = f"{function.__qualname__}_{digest}"
+
+
+def _described(cell: Any) -> str:
+    """What a closure holds, in words that are the same in every process."""
+    try:
+        value = cell.cell_contents
+    except ValueError:  # not yet assigned: the function itself, or one defined below it
+        return "unassigned"
+    return _named(value)
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({','.join(map(_named, value))})"
+    plain = getattr(value, "py_func", value)
+    if inspect.isfunction(plain):
+        return f"{plain.__module__}.{plain.__qualname__}"
+    return repr(value)
 
 
 def record_type(dtype: np.dtype) -> types.Type:

@@ -15,6 +15,9 @@ objects that change their content.
 - `admission`: who may enter
 - `eviction/`: one file a policy, each with its source
 - `registry`: policies by name; `cache`: a cache to replay and to step
+- `tiers`: several caches and an origin in time, with links that share bandwidth (event ranks and
+  rules in its docstring; `tiers_tables` the plan and state, `tiers_moves` what enters and leaves,
+  `tiers_links` the links, `tiers_run` a run, `tiers_reference` all of it in plain Python)
 - `reference/`: every policy once more in plain Python, obvious and slow
 """
 

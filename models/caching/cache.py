@@ -117,6 +117,12 @@ class Cache:
         if next_use is not None:
             self.world.replace(next_use=np.ascontiguousarray(next_use, np.int64))
         if costs is not None:
+            if self.eviction.sized and not self.eviction.scored and not full:
+                raise InputError(
+                    f"the fast form of {self._name!r} does not weigh costs",
+                    where="costs",
+                    mend="ask for full=True",
+                )
             rows = np.zeros(self.objects + FIRST)
             rows[FIRST:] = costs
             self.world.replace(cost=rows)

@@ -22,7 +22,7 @@ from mltwin.sim.jit import handler
 from .admission import admits, note_request
 from .tables import HIT, MISS, NEVER, NONE, REFUSED, REMOVED, TINY_LFU
 
-ACCESS, REQUEST, FIND, FILL, REMOVE, PIN, UNPIN = range(7)
+REQUEST, FIND, FILL, REMOVE, PIN, UNPIN = range(6)
 """What `perform` does."""
 PINNED = 255
 """`S.queue` of an object that is held."""
@@ -63,6 +63,24 @@ def nothing(S: Any, x: Any) -> None:
 def nobody(S: Any, x: Any) -> Any:
     """A `peek` of a policy that cannot say whom it would evict."""
     return np.uint64(NONE)
+
+
+@handler
+def expel(S: Any, y: Any) -> None:
+    """Book-keeping for resident y, which the policy has taken out: it is evicted.
+
+    The driver calls it after `make_room`; a policy that makes room within one of its parts at
+    another time (in `hit`, in `insert`) calls it itself.
+    """
+    S.queue[y] = 0
+    totals = S.tot[0]
+    totals.resident -= 1
+    if len(S.extent) > 1:
+        totals.used -= S.extent[y]
+        totals.evicted += 1
+        totals.evicted_size += S.extent[y]
+        S.victims[totals.victims] = y
+        totals.victims += 1
 
 
 @handler
@@ -122,16 +140,8 @@ def make_steps(
     @handler
     def evict(S: Any, x: Any) -> Any:
         victim = make_room(S, x)
-        if victim == NONE:
-            return victim
-        S.queue[victim] = 0
-        totals = S.tot[0]
-        totals.used -= S.extent[victim]
-        totals.resident -= 1
-        totals.evicted += 1
-        totals.evicted_size += S.extent[victim]
-        S.victims[totals.victims] = victim
-        totals.victims += 1
+        if victim != NONE:
+            expel(S, victim)
         return victim
 
     @handler
@@ -168,6 +178,7 @@ def make_steps(
     def fill(S: Any, x: Any, size: int, now: int, ttl: int) -> int:
         totals = S.tot[0]
         totals.now = now
+        totals.victims = 0
         settings = S.par[0]
         S.extent[x] = size
         victim = peek(S, x) if settings.admission == TINY_LFU else np.uint64(NONE)
@@ -218,12 +229,11 @@ def make_steps(
         S.pins[x] -= 1
         if S.pins[x] == 0:
             S.tot[0].pinned -= 1
+            S.tot[0].victims = 0
             insert(S, x)
 
     @handler
     def perform(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
-        if what == ACCESS:
-            return access(S, x)
         if what == REQUEST:
             return request(S, x, size, now, ttl)
         if what == FIND:

@@ -120,11 +120,12 @@ def make_heap(placed: bool) -> Heap:
             return
         x = np.uint64(S.heap[last])
         score, stamp = S.key[last].score, S.key[last].stamp
-        parent = (slot - _ONE) >> _TWO
-        if slot > _ROOT and _precedes(score, stamp, S.key[parent].score, S.key[parent].stamp):
-            rise(S, slot, x, score, stamp)
-        else:
-            sink(S, slot, x, score, stamp)
+        if slot > _ROOT:
+            parent = (slot - _ONE) >> _TWO
+            if _precedes(score, stamp, S.key[parent].score, S.key[parent].stamp):
+                rise(S, slot, x, score, stamp)
+                return
+        sink(S, slot, x, score, stamp)
 
     @handler
     def close(S: Any) -> None:

@@ -100,6 +100,25 @@ _ALL = (
         "LRU segments; a hit lifts an object by one",
         {"segments": 4.0},
     ),
+    Eviction(
+        "lirs",
+        "lirs",
+        "objects with close requests stay; room is made on hits too, as in the reference data",
+        {"hir": 0.01, "stack": 2.0, "strict": 1.0},
+    ),
+    Eviction(
+        "lirs_original",
+        "lirs",
+        "the same as its paper has it: room is made on misses only",
+        {"hir": 0.01, "stack": 2.0, "strict": 0.0},
+    ),
+    Eviction(
+        "w_tinylfu",
+        "w_tinylfu",
+        "LRU window, then segmented LRU for those asked for more often than what they push out",
+        {"window": 0.01, "protected": 0.8},
+        sketch=True,
+    ),
     Eviction("arc", "arc", "LRU lists of objects seen once and more often, shares by ghost hits"),
     Eviction("lfu", "lfu", "the object asked for least often since it entered goes", heap=True),
     Eviction(

@@ -13,13 +13,15 @@ from mltwin.sim.jit import handler
 from mltwin.sim.rng import keyed_bits
 
 ROWS = 4
+SPREAD = 4
+"""Counters of a row for each object that fits: with one, collisions cost a percent of the hits."""
 MOST = 15
 SAMPLED = 15  # place in `own`
 
 
 def sketch_length(capacity: int) -> int:
-    """Bytes of a sketch for a cache of so many objects: 4 rows of a power of two >= capacity."""
-    return ROWS * max(16, 1 << (int(capacity) - 1).bit_length())
+    """Bytes of a sketch for a cache of so many objects: 4 rows of a power of two of counters."""
+    return ROWS * SPREAD * max(16, 1 << (int(capacity) - 1).bit_length())
 
 
 @handler
@@ -40,13 +42,13 @@ def sketch_count(S: Any, x: Any) -> int:
 
 @handler
 def sketch_add(S: Any, x: Any) -> None:
-    """Count a request of row x; halve all after 10 requests a counter of a row."""
+    """Count a request of row x; halve all after about 10 requests for each object that fits."""
     for row in range(ROWS):
         cell = _cell(S, x, row)
         if S.sketch[cell] < MOST:
             S.sketch[cell] += 1
     S.own[SAMPLED] += 1
-    if S.own[SAMPLED] >= 10 * (len(S.sketch) // ROWS):
+    if S.own[SAMPLED] >= 10 * (len(S.sketch) // (ROWS * SPREAD)):
         for i in range(len(S.sketch)):
             S.sketch[i] >>= 1
         S.own[SAMPLED] //= 2

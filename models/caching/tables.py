@@ -39,6 +39,15 @@ ADMISSIONS = {
 
 RANK = record("Rank", [("score", "f8", "smallest first"), ("stamp", "i8", "breaks ties")])
 NODE = record("Node", [("previous", "u4", "row"), ("next", "u4", "row")])
+TWIN = record(
+    "Twin",
+    [
+        ("previous", "u4", "row, in the first list"),
+        ("next", "u4", "row, in the first list"),
+        ("before", "u4", "row, in the second list"),
+        ("after", "u4", "row, in the second list"),
+    ],
+)
 
 SETTINGS = record(
     "CacheSettings",
@@ -89,6 +98,7 @@ TABLES: dict[str, Any] = {
     "tot": TOTALS,
     "queue": np.dtype("u1"),  # 0 absent, else the policy's own mark of where the object is
     "node": NODE,  # links of the list it is in
+    "twin": TWIN,  # links of both lists, where it may be in two
     "count": np.dtype("i4"),  # how often it was asked for, as the policy counts
     "mark": np.dtype("i8"),  # a stamp of the policy: last use, insertion, ...
     "extent": np.dtype("i8"),  # size while resident
@@ -100,6 +110,7 @@ TABLES: dict[str, Any] = {
     "key": RANK,  # per slot of `heap`: the rank that it goes by
     "place": np.dtype("i4"),  # in `heap`, -1 if not in it
     "ghost": np.dtype("i8"),  # what the policy remembers of absent objects
+    "origin": np.dtype("u1"),  # which list of ghosts an absent object is in, 0 if in none
     "seen": np.dtype("u1"),  # SECOND_HIT: missed once
     "heap": np.dtype("u4"),  # rows
     "ring": np.dtype("u4"),  # rows
@@ -114,8 +125,20 @@ TABLES: dict[str, Any] = {
     "knobs": np.dtype("f8"),  # its parameters, in the order of the registry
 }
 PER_OBJECT = frozenset(
-    {"queue", "node", "count", "mark", "extent", "expires", "pins", "cost", "score", "place"}
-    | {"ghost", "seen", "victims", "rank", "key", "object"}
+    {
+        "queue",
+        "node",
+        "twin",
+        "count",
+        "mark",
+        "extent",
+        "expires",
+        "pins",
+        "cost",
+        "score",
+        "place",
+    }
+    | {"ghost", "origin", "seen", "victims", "rank", "key", "object"}
 )
 FULL = ("extent", "expires", "pins", "victims", "seen")
 """Tables of the full form, beside a policy's own."""
@@ -159,9 +182,10 @@ def make_world(
         par[name] = value
     if len(tables["place"]) > 1:
         tables["place"][:] = -1
-    node = tables["node"]
-    for sentinel in range(min(FIRST, len(node))):
-        node[sentinel].previous = node[sentinel].next = sentinel
+    for links in (tables["node"], tables["twin"]):
+        for sentinel in range(min(FIRST, len(links))):
+            for field in links.dtype.names or ():
+                links[field][sentinel] = sentinel
     return World(
         par=par,
         tot=table(1, TOTALS),

@@ -69,9 +69,7 @@ def enter(T: Any, C: Any, now: int, k: int, x: int, size: int, until: int) -> in
 
 
 @handler
-def to_origin(
-    T: Any, C: Any, now: int, k: int, x: int, size: int, until: int, dirty: int
-) -> int:
+def to_origin(T: Any, C: Any, now: int, k: int, x: int, size: int, until: int, dirty: int) -> int:
     """Below the last tier: nothing is kept."""
     return T.par[0].tiers
 

@@ -27,7 +27,8 @@ class TiersOutcome:
             that took it.
         levels: for each level (the origin last) its counters by name (`tiers_tables.LEVEL`).
         links: for each link (one a level, then those for writes) busy and peak.
-        caches: for each tier the cache's own counters (`tables.TOTALS`).
+        caches: for each tier the cache's own counters (`tables.TOTALS`; of the reference: used,
+            resident, evicted, refused, expired).
         resident: for each tier its objects, ascending.
         dirty: for each tier, size of what it has that the levels below have not.
         end: ticks of the last event; stale: fetches that came too late.
@@ -65,6 +66,8 @@ def run_tiers(
         log: keep the event log.
         log_rows: of its buffer; one event may fill half of it.
         progress: called with the requests done so far, now and then.
+
+    Raises InputError where a user's eviction score was no number.
     """
     from .tiers import ALL_DONE, HEAP_FULL, advance
 
@@ -83,8 +86,40 @@ def run_tiers(
         if progress is not None:
             progress(int(world.state[0].done))
     for cache in caches:
-        cache.check_scores() if hasattr(cache, "check_scores") else None
+        cache._check_scores()  # a user's score may have been no number
     return _told(plan, caches, world, rows.rows().tolist() if log else None)
+
+
+def run_reference(plan: TierPlan, caches: Sequence[Cache]) -> TiersOutcome:
+    """The same by the plain-Python twin, with a log; the caches only say which policies.
+
+    Raises InputError for policies that have no plain-Python form.
+    """
+    from .tiers_reference import TiersReference, reference_of
+
+    twins = [reference_of(cache, plan.ids.tolist()) for cache in caches]
+    run = TiersReference(plan, twins).run()
+    return TiersOutcome(
+        done=np.array(run.done, np.int64),
+        served=np.array(run.served, np.uint8),
+        levels=run.levels,
+        links=[{"busy": link.busy, "peak": link.peak} for link in run.links],
+        caches=[
+            {
+                "used": tier.cache.used,
+                "resident": len(tier.cache.sizes),
+                "evicted": tier.evicted,
+                "refused": tier.refused,
+                "expired": tier.expired,
+            }
+            for tier in run.tiers
+        ],
+        resident=[sorted(twin.sizes) for twin in twins],
+        dirty=[sum(tier.cache.sizes[x] for x in tier.dirty) for tier in run.tiers],
+        end=run.now,
+        stale=run.stale,
+        log=run.log,
+    )
 
 
 def _told(plan: TierPlan, caches: Sequence[Cache], world: Any, log: Any) -> TiersOutcome:

@@ -7,6 +7,7 @@ from mltwin.models.caching.cache import Cache, next_uses
 from mltwin.models.caching.reference.driver import ReferenceCache
 from mltwin.models.caching.reference.policies import REFERENCES
 from mltwin.models.caching.registry import EVICTIONS
+from mltwin.models.caching.sketch import ROWS
 from mltwin.models.caching.tables import HIT
 
 CASES = 24
@@ -30,6 +31,9 @@ def make_pair(name: str, capacity: int, ids: np.ndarray, objects: int, limit: in
     cache = Cache(name, capacity, objects, next_use=future, max_objects=limit)
     if EVICTIONS[name].future:
         return cache, ReferenceCache(REFERENCES[name](ids), capacity, limit)
+    if EVICTIONS[name].sketch:
+        counters = len(cache.world.sketch) // ROWS
+        return cache, ReferenceCache(REFERENCES[name](counters), capacity, limit)
     if EVICTIONS[name].random:
         return cache, ReferenceCache(REFERENCES[name](cache), capacity, limit)
     return cache, ReferenceCache(REFERENCES[name](), capacity, limit)

@@ -21,18 +21,12 @@ from mltwin.models.caching.lists import back, push_front, unlink
 from mltwin.models.caching.tables import FIRST, NONE
 from mltwin.sim.jit import handler, kernel
 
-from .parts import counted_size, is_ghost
+from .parts import counted_size
 
-NEEDS = ("node", "ghost")
+NEEDS = ("node", "ghost", "origin")
 T1, T2, B1, B2 = 1, 2, 3, 4  # lists, latest at the front; places in own of their sizes
 WANTED, WAS_IN = 5, 6  # places in own: the row whose ghost was found, and the list it was in
 TARGET = 0  # place in own_f: p
-LIST_BITS = 3  # a ghost is its size, shifted, plus its list
-
-
-@handler
-def _list_of_ghost(S: Any, x: Any) -> int:
-    return S.ghost[x] & ((1 << LIST_BITS) - 1) if is_ghost(S, x) else 0
 
 
 @handler
@@ -66,7 +60,7 @@ def _overflows(S: Any, incoming: int) -> bool:
 @handler
 def peek(S: Any, x: Any) -> Any:
     """The one that leaves next."""
-    was_in = _list_of_ghost(S, x)
+    was_in = np.int64(S.origin[x])
     from_t1 = _takes_from_t1(S, was_in, _target(S, was_in))
     if was_in == 0 and np.int64(back(S, B1)) == B1 and _overflows(S, S.extent[x]):
         from_t1 = np.int64(back(S, T1)) != T1 or from_t1
@@ -86,7 +80,6 @@ def _make(sized: bool) -> Steps:
     @handler
     def drop(S: Any, x: Any) -> None:
         unlink(S, x)
-        S.node[x].next = NONE
         S.own[S.queue[x]] -= extent(S, x)
 
     @handler
@@ -105,19 +98,21 @@ def _make(sized: bool) -> Steps:
     @handler
     def forget(S: Any, place: int, y: Any) -> None:
         unlink(S, y)
-        S.node[y].next = NONE
-        S.own[place] -= S.ghost[y] >> LIST_BITS if sized else 1
+        S.origin[y] = 0
+        S.own[place] -= S.ghost[y] if sized else 1
 
     @handler
     def remember(S: Any, place: int, y: Any) -> None:
-        S.ghost[y] = (extent(S, y) << LIST_BITS) + place
+        S.origin[y] = place
+        if sized:
+            S.ghost[y] = S.extent[y]
         S.own[place] += extent(S, y)
         push_front(S, place, y)
 
     @handler
     def miss(S: Any, x: Any) -> None:
         S.own[WANTED] = NONE
-        place = _list_of_ghost(S, x)
+        place = np.int64(S.origin[x])
         if place == 0:
             return
         S.own_f[TARGET] = _target(S, place)

@@ -1,10 +1,10 @@
-"""Belady with sizes: of some residents drawn at random, the one with the greatest size times time to
-its next request goes.
+"""Belady with sizes: of some residents drawn at random, the one that would hold the most space for
+the longest goes.
 
 With sizes, Belady's rule is not optimal and the optimum is NP-hard (Berger, Beckmann, Harchol-
 Balter, "Practical bounds on optimal caching with variable object sizes", POMACS 2 (2), 2018). This
-is the usual strong heuristic: the object that would hold the most space for the longest goes. The
-order changes as time passes, so `samples` residents are looked at (with replacement) instead of a
+is the usual strong heuristic: the greatest product of size and time to the next request. The order
+changes as time passes, so `samples` residents are looked at (with replacement) instead of a
 queue. Time is counted in requests; objects that are never asked for again go before all others,
 the largest first; among equals the one drawn first goes.
 """

@@ -20,9 +20,10 @@ import numpy as np
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, set_rank
 from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.models.caching.young import Ranks, make_ranks
 from mltwin.sim.jit import handler, kernel
 
-NEEDS = (*HEAP_TABLES, "place", "count")
+NEEDS = (*HEAP_TABLES, "place", "node", "count")
 SCALE = 1e6
 AGE, INCOMING_SCORE = 0, 1  # places in own_f
 INCOMING = 0  # place in own: the row that `miss` has scored, 0 if none
@@ -30,9 +31,8 @@ INCOMING = 0  # place in own: the row that `miss` has scored, 0 if none
 
 @handler
 def unit_merit(S: Any, x: Any) -> float:
-    """SCALE * frequency * cost, for objects of size 1."""
-    cost = S.cost[x] if len(S.cost) > 1 else 1.0
-    return SCALE * S.count[x] * cost
+    """SCALE * frequency, for objects of size and cost 1."""
+    return SCALE * S.count[x]
 
 
 @handler
@@ -42,8 +42,29 @@ def merit(S: Any, x: Any) -> float:
     return SCALE * S.count[x] * cost / max(1, S.extent[x])
 
 
-def _make(heap: Heap, merit_of: Any) -> Steps:
-    push, settle, pop, update = heap.push, heap.settle, heap.pop, heap.update
+@handler
+def counted_once(S: Any, x: Any) -> bool:
+    """Whether it was not asked for since it entered."""
+    return S.count[x] == 1
+
+
+def _in_heap(heap: Heap) -> Ranks:
+    """All residents in a heap: sizes and costs put new objects anywhere."""
+
+    @handler
+    def enter(S: Any, x: Any) -> None:
+        S.queue[x] = 1
+        heap.push(S, x)
+
+    @handler
+    def take(S: Any, x: Any) -> None:
+        heap.pop(S)
+
+    return Ranks(enter, heap.settle, take, heap.remove)
+
+
+def _make(heap: Heap, ranks: Ranks, merit_of: Any) -> Steps:
+    enter, lowest, take, update = ranks.enter, ranks.lowest, ranks.take, heap.update
     sized = heap is PLACED
 
     @handler
@@ -62,28 +83,27 @@ def _make(heap: Heap, merit_of: Any) -> Steps:
 
     @handler
     def insert(S: Any, x: Any) -> None:
-        S.queue[x] = 1
         if S.own[INCOMING] != np.int64(x):  # it was held
             miss(S, x)
         S.own[INCOMING] = 0
         set_rank(S, x, S.own_f[INCOMING_SCORE])
-        push(S, x)
+        enter(S, x)
 
     @handler
     def peek(S: Any, x: Any) -> Any:
-        return settle(S)
+        return lowest(S)
 
     @handler
     def make_room(S: Any, x: Any) -> Any:
-        victim = settle(S)
-        coming = S.own[INCOMING] == np.int64(x)
+        victim = lowest(S)
         if victim == NONE:
             return victim
+        coming = S.own[INCOMING] == np.int64(x)
         if coming and S.own_f[INCOMING_SCORE] < S.rank[victim].score:
             S.own_f[AGE] = S.own_f[INCOMING_SCORE]
             return np.uint64(NONE)
         S.own_f[AGE] = S.rank[victim].score
-        pop(S)
+        take(S, victim)
         return victim
 
     return make_steps(
@@ -91,15 +111,15 @@ def _make(heap: Heap, merit_of: Any) -> Steps:
         miss=miss,
         make_room=make_room,
         insert=insert,
-        drop=heap.remove,
+        drop=ranks.drop,
         peek=peek,
         refuses=True,
     )
 
 
-STEPS = _make(PLACED, merit)
+STEPS = _make(PLACED, _in_heap(PLACED), merit)
 _request, _perform = STEPS.request, STEPS.perform
-_access = _make(LAZY, unit_merit).access
+_access = _make(LAZY, make_ranks(LAZY, counted_once, young_first=False), unit_merit).access
 
 
 @kernel()

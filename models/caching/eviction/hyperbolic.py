@@ -37,15 +37,15 @@ def insert(S: Any, x: Any) -> None:
 
 @handler
 def unit_priority(S: Any, x: Any) -> float:
-    """Requests per time, times cost, for objects of size 1."""
-    cost = S.cost[x] if len(S.cost) > 1 else 1.0
-    return S.rank[x].score / max(1, S.tot[0].clock - S.rank[x].stamp) * cost
+    """Requests per time, for objects of size and cost 1."""
+    return S.rank[x].score / max(1, S.tot[0].clock - S.rank[x].stamp)
 
 
 @handler
 def priority(S: Any, x: Any) -> float:
     """Requests per time, times cost / size."""
-    return unit_priority(S, x) / max(1, S.extent[x])
+    cost = S.cost[x] if len(S.cost) > 1 else 1.0
+    return unit_priority(S, x) * cost / max(1, S.extent[x])
 
 
 def _make(priority_of: Any) -> Steps:

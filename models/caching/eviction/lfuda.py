@@ -9,7 +9,7 @@ paper has this rule): a new object gets L + 1, a hit adds L to the key that the 
 0 until something goes and from then on the smallest key of a resident, as it is after an eviction
 and after a hit of an object that had that key.
 
-Among equal keys the object asked for longest ago goes. Keys only grow: the heap is lazy.
+Among equal keys the object asked for longest ago goes.
 """
 
 from typing import Any
@@ -19,53 +19,60 @@ import numpy as np
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, set_rank
 from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.models.caching.young import make_ranks
 from mltwin.sim.jit import handler, kernel
 
-NEEDS = (*HEAP_TABLES, "place", "count")
+NEEDS = (*HEAP_TABLES, "place", "node", "count")
 AGE = 0  # place in own_f
 COMPOUND = 0  # place in knobs
 
 
+@handler
+def counted_once(S: Any, x: Any) -> bool:
+    """Whether it was not asked for since it entered."""
+    return S.count[x] == 1
+
+
 def _make(heap: Heap) -> Steps:
-    push, settle, pop = heap.push, heap.settle, heap.pop
+    ranks = make_ranks(heap, counted_once, young_first=False)
+    enter, lowest, take = ranks.enter, ranks.lowest, ranks.take
 
     @handler
     def hit(S: Any, x: Any) -> None:
         age = S.own_f[AGE]
+        S.count[x] += 1
         if S.knobs[COMPOUND] == 0.0:
-            S.count[x] += 1
             set_rank(S, x, S.count[x] + age)
             return
         key = S.rank[x].score
         set_rank(S, x, key + age)
         if key == age:
-            S.own_f[AGE] = S.rank[settle(S)].score
+            S.own_f[AGE] = S.rank[lowest(S)].score
 
     @handler
     def insert(S: Any, x: Any) -> None:
-        S.queue[x] = 1
         S.count[x] = 1
         set_rank(S, x, S.own_f[AGE] + 1.0)
-        push(S, x)
+        enter(S, x)
 
     @handler
     def peek(S: Any, x: Any) -> Any:
-        return settle(S)
+        return lowest(S)
 
     @handler
     def make_room(S: Any, x: Any) -> Any:
-        victim = settle(S)
+        victim = lowest(S)
         if victim == NONE:
             return victim
         S.own_f[AGE] = S.rank[victim].score
-        pop(S)
+        take(S, victim)
         if S.knobs[COMPOUND] != 0.0:
-            smallest = settle(S)
+            smallest = lowest(S)
             if smallest != NONE:
                 S.own_f[AGE] = S.rank[smallest].score
         return victim
 
-    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=heap.remove, peek=peek)
+    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=ranks.drop, peek=peek)
 
 
 STEPS = _make(PLACED)
@@ -88,6 +95,12 @@ def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: A
     for i in range(len(ids)):
         x = np.uint64(ids[i]) + np.uint64(FIRST)
         outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
 
 
 @kernel()

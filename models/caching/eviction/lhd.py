@@ -13,9 +13,9 @@ recomputations, which come every `interval` requests; `samples` residents are lo
 
 Left open there, chosen here: time is counted in requests; ages are `BUCKETS` steps of 2 ** k
 requests, k such that they first cover 20 times the objects that fit, and one more whenever over
-1 % of events lie beyond; an `interval` of 0 stands for that span of ages, at most 2 ** 20; where nothing
-has been seen yet of a class its density is 1 / (age + 1); no space is set apart for exploring;
-draws are with replacement, and the first of equals goes.
+1 % of events lie beyond; an `interval` of 0 stands for that span of ages, at most 2 ** 20; where
+nothing has been seen yet of a class its density is 1 / (age + 1); no space is set apart for
+exploring; draws are with replacement, and the first of equals goes.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def prepare(world: Any) -> None:
     score = np.zeros(3 * CLASSES * BUCKETS)
     score[DENSITY:] = np.tile(1.0 / np.arange(1.0, BUCKETS + 1), CLASSES)
     world.replace(score=score)
-    fits = int(min(world.par[0].capacity, world.par[0].objects))
+    fits = int(world.par[0].max_objects)
     world.own[SHIFT] = max(0, (COVERED * fits // BUCKETS).bit_length())
     interval = int(world.knobs[INTERVAL]) or min(COVERED * fits, LONGEST)
     world.own[INTERVAL_OF] = world.own[NEXT] = interval
@@ -209,6 +209,12 @@ def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: A
     for i in range(len(ids)):
         x = np.uint64(ids[i]) + np.uint64(FIRST)
         outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
 
 
 @kernel()

@@ -14,10 +14,11 @@ import numpy as np
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, next_stamp
 from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.models.caching.young import make_ranks
 from mltwin.sim.errors import InputError
 from mltwin.sim.jit import handler, kernel
 
-NEEDS = (*HEAP_TABLES, "place", "count")
+NEEDS = (*HEAP_TABLES, "place", "node", "count")
 MAX_K = 64
 TOO_FEW = -(2.0**52)  # added to the first request where there are fewer than K
 K = 0  # place in own
@@ -57,28 +58,34 @@ def hit(S: Any, x: Any) -> None:
     S.rank[x].stamp = stamp
 
 
+@handler
+def fewer_than_k(S: Any, x: Any) -> bool:
+    """Whether its distance is infinite, so that its first request ranks it."""
+    return S.count[x] < S.own[K]
+
+
 def _make(heap: Heap) -> Steps:
-    push, settle, pop = heap.push, heap.settle, heap.pop
+    ranks = make_ranks(heap, fewer_than_k, young_first=True)
+    enter, lowest, take = ranks.enter, ranks.lowest, ranks.take
 
     @handler
     def insert(S: Any, x: Any) -> None:
-        S.queue[x] = 1
         S.count[x] = 0
         hit(S, x)
-        push(S, x)
+        enter(S, x)
 
     @handler
     def peek(S: Any, x: Any) -> Any:
-        return settle(S)
+        return lowest(S)
 
     @handler
     def make_room(S: Any, x: Any) -> Any:
-        victim = settle(S)
+        victim = lowest(S)
         if victim != NONE:
-            pop(S)
+            take(S, victim)
         return victim
 
-    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=heap.remove, peek=peek)
+    return make_steps(hit=hit, make_room=make_room, insert=insert, drop=ranks.drop, peek=peek)
 
 
 STEPS = _make(PLACED)

@@ -29,9 +29,9 @@ from mltwin.models.caching.lists import back, push_front, unlink
 from mltwin.models.caching.tables import FIRST, NONE
 from mltwin.sim.jit import handler, kernel
 
-from .parts import check_share, counted_size, is_ghost
+from .parts import check_share, counted_size
 
-NEEDS = ("node", "ghost")
+NEEDS = ("node", "ghost", "origin")
 SMALL, MAIN, GHOST = 1, 2, 3  # lists, latest at the front; places in own of their sizes
 SMALL_LIMIT, GHOST_LIMIT, THRESHOLD, WARM, WANTED = 4, 5, 6, 7, 8  # further places in own
 PLACE, ONE, MOST = 3, 4, 12  # S.queue is SMALL or MAIN plus ONE for each request counted
@@ -87,13 +87,13 @@ def _make(sized: bool) -> Steps:
     @handler
     def forget(S: Any, y: Any) -> None:
         unlink(S, y)
-        S.node[y].next = NONE
+        S.origin[y] = 0
         S.own[GHOST] -= S.ghost[y] if sized else 1
 
     @handler
     def miss(S: Any, x: Any) -> None:
         S.own[WANTED] = NONE
-        if is_ghost(S, x):
+        if S.origin[x] != 0:
             forget(S, x)
             S.own[WANTED] = x
 
@@ -112,7 +112,6 @@ def _make(sized: bool) -> Steps:
     @handler
     def drop(S: Any, x: Any) -> None:
         unlink(S, x)
-        S.node[x].next = NONE
         S.own[S.queue[x] & PLACE] -= extent(S, x)
 
     @handler
@@ -129,6 +128,7 @@ def _make(sized: bool) -> Steps:
         if sized:
             S.ghost[y] = S.extent[y]
         S.own[GHOST] += extent(S, y)
+        S.origin[y] = GHOST
         push_front(S, GHOST, y)
 
     @handler

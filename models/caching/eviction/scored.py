@@ -48,8 +48,10 @@ def _make(full: bool) -> Steps:
     @handler
     def hit(S: Any, x: Any) -> None:
         S.object[x].hits += 1
+        old = S.rank[x].score
         rank(S, x, 0)
-        _update(S, x)
+        if S.rank[x].score < old:  # the heap finds out by itself where ranks have risen
+            _update(S, x)
 
     @handler
     def insert(S: Any, x: Any) -> None:
@@ -106,6 +108,12 @@ def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: A
     for i in range(len(ids)):
         x = np.uint64(ids[i]) + np.uint64(FIRST)
         outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
+
+
+@kernel()
+def access(S: Any, x: Any) -> int:
+    """One request of the fast form: 1 for a hit."""
+    return _access(S, x)
 
 
 @kernel()

@@ -5,17 +5,19 @@ Karedla, Love, Wherry, "Caching strategies to improve disk system performance", 
 (3), 1994 (two segments, probationary and protected; here `segments`, 4 unless given).
 
 What the paper leaves open: each segment may hold capacity / `segments`, rounded down (bytes with
-sizes), only the lowest whatever is left; the hit object goes up first and then others down; an
-object too large for a segment stays where it is. New objects enter the lowest segment that has room
-for them, so that an empty cache fills from below, and the lowest one where none has. The victim is
-the oldest of the lowest segment that is not empty.
+sizes). A hit object leaves its segment first; then the segment above makes room for it by sending
+its oldest down, and so on to the lowest one, which evicts: a hit may evict where the segments are
+tight (sizes, or a capacity that they do not divide). An object too large for a segment stays where
+it is. New objects enter the lowest segment that has room for them, so that an empty cache fills
+from below, and the lowest one, beyond its share, where none has. The victim is the oldest of the
+lowest segment that is not empty.
 """
 
 from typing import Any
 
 import numpy as np
 
-from mltwin.models.caching.driver import Steps, make_steps
+from mltwin.models.caching.driver import Steps, expel, make_steps
 from mltwin.models.caching.lists import back, push_front, unlink
 from mltwin.models.caching.tables import FIRST, NONE
 from mltwin.sim.errors import InputError
@@ -25,15 +27,18 @@ from .parts import counted_size
 
 NEEDS = ("node",)
 LOWEST = 1  # list of the lowest segment, the next ones follow; places in own of their sizes
-TOP, LIMIT = 8, 9  # further places in own: the highest list, what a segment may hold
+MOST = 6  # segments
+TOP, LIMIT = 7, 8  # further places in own: the highest list, what a segment may hold
+SENT_DOWN = 8  # plus a list: place in own of the row that is on its way to the list below
 
 
 def prepare(world: Any) -> None:
-    """Set the limits. InputError unless there are 1 to 7 segments."""
+    """Set the limits. InputError unless there are 1 to 6 segments."""
     segments = float(world.knobs[0])
-    if segments not in range(1, FIRST):
+    if segments not in range(1, MOST + 1):
         raise InputError(
-            f"segments = {segments:g} is no whole number from 1 to 7", where="eviction.segments"
+            f"segments = {segments:g} is no whole number from 1 to {MOST}",
+            where="eviction.segments",
         )
     world.own[TOP] = LOWEST + int(segments) - 1
     world.own[LIMIT] = int(world.par[0].capacity) // int(segments)
@@ -68,22 +73,37 @@ def _make(sized: bool) -> Steps:
         S.own[S.queue[x]] += change
 
     @handler
+    def lift(S: Any, x: Any, target: int) -> None:
+        """x enters segment `target`; on the way down row by row makes room for the one above."""
+        place = target
+        coming = x
+        while True:
+            oldest = back(S, place)
+            full = S.own[place] + extent(S, coming) > S.own[LIMIT]
+            if full and np.int64(oldest) != place:
+                drop(S, oldest)
+                if place == LOWEST:
+                    expel(S, oldest)
+                else:
+                    S.own[SENT_DOWN + place] = oldest
+                    coming = oldest
+                    place -= 1
+            else:
+                enter(S, place, coming)
+                if place == target:
+                    break
+                place += 1
+                coming = np.uint64(S.own[SENT_DOWN + place + 1]) if place < target else x
+
+    @handler
     def hit(S: Any, x: Any) -> None:
         place = np.int64(S.queue[x])
-        if place == S.own[TOP] and not sized:
+        if place < S.own[TOP] and extent(S, x) <= S.own[LIMIT]:
+            drop(S, x)
+            lift(S, x, place + 1)
+        else:
             unlink(S, x)
             push_front(S, place, x)
-            return
-        drop(S, x)
-        if place < S.own[TOP] and extent(S, x) <= S.own[LIMIT]:
-            place += 1
-        enter(S, place, x)
-        while place > LOWEST:
-            while S.own[place] > S.own[LIMIT]:
-                y = back(S, place)
-                drop(S, y)
-                enter(S, place - 1, y)
-            place -= 1
 
     @handler
     def insert(S: Any, x: Any) -> None:

@@ -16,9 +16,9 @@ from mltwin.models.caching.lists import back, push_front, unlink
 from mltwin.models.caching.tables import FIRST, NONE
 from mltwin.sim.jit import handler, kernel
 
-from .parts import check_share, counted_size, is_ghost
+from .parts import check_share, counted_size
 
-NEEDS = ("node", "ghost")
+NEEDS = ("node", "ghost", "origin")
 A1IN, AM, A1OUT = 1, 2, 3  # lists, latest at the front; places in own of their sizes
 KIN, KOUT, WANTED = 4, 5, 6  # further places in own
 
@@ -52,13 +52,13 @@ def _make(sized: bool) -> Steps:
     @handler
     def forget(S: Any, y: Any) -> None:
         unlink(S, y)
-        S.node[y].next = NONE
+        S.origin[y] = 0
         S.own[A1OUT] -= S.ghost[y] if sized else 1
 
     @handler
     def miss(S: Any, x: Any) -> None:
         S.own[WANTED] = NONE
-        if is_ghost(S, x):
+        if S.origin[x] != 0:
             forget(S, x)
             S.own[WANTED] = x
 
@@ -73,7 +73,6 @@ def _make(sized: bool) -> Steps:
     @handler
     def drop(S: Any, x: Any) -> None:
         unlink(S, x)
-        S.node[x].next = NONE
         S.own[S.queue[x]] -= extent(S, x)
 
     @handler
@@ -90,6 +89,7 @@ def _make(sized: bool) -> Steps:
         if sized:
             S.ghost[y] = S.extent[y]
         S.own[A1OUT] += extent(S, y)
+        S.origin[y] = A1OUT
         push_front(S, A1OUT, y)
 
     @handler

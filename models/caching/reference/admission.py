@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from mltwin.models.caching.sketch import SPREAD
 from mltwin.models.caching.tables import FIRST
 from mltwin.sim.rng import POLICY, keyed_bits, keyed_uniform
 
@@ -80,7 +81,7 @@ class TinyLfu:
         for row, cell in zip(self.counts, self._cells(key), strict=True):
             row[cell] = min(15, row[cell] + 1)
         self.sampled += 1
-        if self.sampled >= 10 * len(self.counts[0]):
+        if self.sampled >= 10 * len(self.counts[0]) // SPREAD:
             self.counts = [[count // 2 for count in row] for row in self.counts]
             self.sampled //= 2
 

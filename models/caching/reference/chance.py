@@ -104,7 +104,7 @@ class Lhd(Drawn):
 
     def __init__(self, twin: Any) -> None:
         super().__init__(twin)
-        fits = min(int(twin.world.par[0].capacity), int(twin.world.par[0].objects))
+        fits = int(twin.world.par[0].max_objects)
         self.shift = max(0, (20 * fits // self.buckets).bit_length())
         self.interval = int(self.knobs[1]) or min(20 * fits, 2**20)
         self.next = self.interval

@@ -27,7 +27,8 @@ class Policy(Protocol):
 class ReferenceCache:
     """A cache; `sizes` and `expiry` as in the compiled one.
 
-    admission: None admits everything, else an object of `admission`. Policies that weigh sizes find them in `cache.sizes` (their attribute `cache` is set here).
+    admission: None admits everything, else an object of `admission`. Policies that weigh sizes find
+    them in `cache.sizes` (their attribute `cache` is set here).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ReferenceCache:
     def fill(self, key: int, size: int = 1, now: int = 0, ttl: int = 0) -> int:
         """Take in an absent key."""
         self.now = now
+        self.victims = []
         if size > self.capacity:
             return REFUSED
         if self.admission and not self.admission.admits(self, key, size):
@@ -114,7 +116,13 @@ class ReferenceCache:
         self.pins[key] -= 1
         if not self.pins[key]:
             del self.pins[key]
+            self.victims = []
             self.policy.insert(key)
+
+    def expel(self, key: int) -> None:
+        """A policy evicts a key, which it has taken out, outside `make_room`."""
+        del self.sizes[key]
+        self.victims.append(key)
 
     def _leave(self, key: int) -> None:
         self.policy.drop(key)
@@ -124,6 +132,5 @@ class ReferenceCache:
         victim = self.policy.make_room(key)
         if victim is None:
             return False
-        del self.sizes[victim]
-        self.victims.append(victim)
+        self.expel(victim)
         return True

@@ -7,10 +7,11 @@ from typing import Any
 from .chance import Hyperbolic, LeCar, Lhd, Random
 from .clocks import Clock, Sieve
 from .ghosts import Arc, S3Fifo, TwoQ
+from .lirs import Lirs
 from .oracles import Belady, BeladySize
 from .queues import Fifo, Lru
 from .scores import Gdsf, Lfu, Lfuda, LfudaCompound, LruK
-from .segments import Slru
+from .segments import Slru, WTinyLfu
 
 REFERENCES: dict[str, Callable[..., Any]] = {
     "fifo": Fifo,
@@ -21,7 +22,10 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "s3_fifo_original": functools.partial(S3Fifo, warm_up_to_main=False),
     "two_q": TwoQ,
     "slru": Slru,
+    "w_tinylfu": WTinyLfu,
     "arc": Arc,
+    "lirs": Lirs,
+    "lirs_original": functools.partial(Lirs, strict=False),
     "belady": Belady,
     "belady_size": BeladySize,
     "random": Random,
