@@ -27,9 +27,7 @@ def test_every_built_in_policy_is_guarded():
 
 def test_every_system_is_guarded():
     guarded = {mt.Scenario.load(file).system for file in FILES}
-    ours = {
-        name for name in system_names() if system_class(name).__module__.startswith("mltwin.")
-    }
+    ours = {name for name in system_names() if system_class(name).__module__.startswith("mltwin.")}
     assert guarded >= ours
 
 
