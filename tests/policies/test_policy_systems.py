@@ -50,8 +50,8 @@ def test_a_policy_for_one_hook_does_not_fill_another() -> None:
     assert params.tolist() == [7.0] and params.dtype == np.float64
     with pytest.raises(InputError, match="is for 'evict_object', not 'evict'"):
         resolve(found, "evict")
-    with pytest.raises(InputError, match=r"no policy 'mru'"):
-        resolve("mru", "evict")
+    with pytest.raises(InputError, match=r"no policy 'largest_first'"):
+        resolve("largest_first", "evict")
 
 
 def test_errors_name_the_record() -> None:
