@@ -64,23 +64,38 @@ def names_table() -> str:
     from mltwin import _OFFERED
 
     rows = [
-        f"| [`mt.{name}`][{home}.{name}] | {first_sentence(home, name)} |"
+        f"| [`mt.{name}`][{anchor(home, name)}] | {first_sentence(home, name)} |"
         for name, home in sorted(_OFFERED.items(), key=lambda item: item[0].lower())
     ]
     return "\n".join(["| name | what |", "|---|---|", *rows])
 
 
+def anchor(module: str, name: str) -> str:
+    """Where the reference describes an offered name, which may be a module itself."""
+    from mltwin import _MODULES
+
+    return module if name in _MODULES else f"{module}.{name}"
+
+
 def first_sentence(module: str, name: str) -> str:
     """The beginning of a docstring, read without importing anything."""
     path = next(m.path for m in modules() if m.name == module)
-    nodes = ast.parse(path.read_text("utf-8")).body
+    tree = ast.parse(path.read_text("utf-8"))
+    if anchor(module, name) == module:
+        return beginning(tree)
+    nodes = tree.body
     if path.name == "__init__.py":  # offered from elsewhere within its package
         for node in nodes:
             if isinstance(node, ast.ImportFrom) and name in {a.name for a in node.names}:
                 return first_sentence(f"{module}.{node.module}", name)
     found = next(n for n in nodes if getattr(n, "name", "") == name)
     assert isinstance(found, ast.FunctionDef | ast.ClassDef)
-    text = " ".join((ast.get_docstring(found) or "").split("\n\n")[0].split())
+    return beginning(found)
+
+
+def beginning(node: ast.Module | ast.FunctionDef | ast.ClassDef) -> str:
+    """The first sentence of a docstring."""
+    text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
     return re.split(r"(?<=\.) ", text)[0].replace("|", "\\|")
 
 

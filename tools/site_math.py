@@ -18,12 +18,22 @@ _GREEK = {
 }  # fmt: skip
 _OPERATORS = {
     "cdot": "⋅", "times": "×", "le": "≤", "ge": "≥", "ne": "≠", "approx": "≈", "sim": "∼",
-    "in": "∈", "to": "→", "pm": "±", "propto": "∝", "ldots": "…", "mid": "|", "ll": "≪",
+    "in": "∈", "notin": "∉", "to": "→", "leftarrow": "←",
+    "pm": "±", "propto": "∝", "ldots": "…", "mid": "|", "ll": "≪",
     "lceil": "⌈", "rceil": "⌉", "lfloor": "⌊", "rfloor": "⌋", "{": "{", "}": "}", "lVert": "‖",
     "rVert": "‖",
     "equiv": "≡", "bmod": "mod", "cap": "∩", "cup": "∪", "ast": "∗", "oplus": "⊕",
 }  # fmt: skip
-_IDENTIFIERS = {"infty": "∞", "ell": "ℓ", "%": "%", "&": "&", "$": "$", "#": "#", "_": "_"}
+_IDENTIFIERS = {
+    "infty": "∞",
+    "ell": "ℓ",
+    "top": "⊤",
+    "%": "%",
+    "&": "&",
+    "$": "$",
+    "#": "#",
+    "_": "_",
+}
 _FUNCTIONS = {"log", "ln", "arg", "cos", "exp", "min", "max", "sin"}
 _LARGE = {"sum": "∑", "prod": "∏", "int": "∫"}
 _SPACES = {",": 0.17, ";": 0.28, " ": 0.25, "quad": 1.0, "qquad": 2.0}
