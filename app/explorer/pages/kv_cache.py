@@ -13,7 +13,7 @@ from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
 from mltwin.kv_cache import KvCacheScenario
 
-SLUG = "kv-cache"
+SLUG = "kv_cache"
 ABOUT = "KV prefix caches of a cluster: who finds what where, local or pooled, by router and size."
 EVICTIONS = ("lru", "fifo", "lfu", "cost")
 Control = dict[str, Any]
