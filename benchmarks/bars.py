@@ -1,6 +1,8 @@
 """Figures against their bars: how groups of them are taken, judged and shown."""
 
+import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +63,30 @@ def measure(
         "failures": failures,
         "machine": machine(),
     }
+
+
+def run_groups(
+    module: str,
+    about: str | None,
+    groups: Mapping[str, Callable[[], Group]],
+    bars: Mapping[str, Bar],
+) -> int:
+    """The command line of a benchmark of groups: measure, print, write.
+
+    The exit status is 1 if something could not be measured.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=about)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", action="append", choices=list(groups), help="may be repeated")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object there too")
+    chosen = parser.parse_args()
+    results = measure(
+        groups,
+        chosen.only or list(groups),
+        bars,
+        lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    return give(results, bars, as_json=chosen.json, out=chosen.out)
 
 
 def show(results: Mapping[str, Any], bars: Mapping[str, Bar]) -> str:

@@ -5,12 +5,10 @@ into an environment of its own and it runs as a subprocess on the same file; wit
 keys are null. One core; ours and theirs alternate, medians of the rounds.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from .bars import Bar, Group, give, measure
+from .bars import Bar, Group, run_groups
 
 BARS: dict[str, Bar] = {
     "lru_ratio": Bar(5, at_least=True),
@@ -50,21 +48,5 @@ def _stream() -> Group:
 GROUPS: dict[str, Callable[[], Group]] = {"ratios": _ratios, "own": _own, "stream": _stream}
 
 
-def main() -> int:
-    """Measure, print, write. The exit status is 1 if something could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.caching", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--only", action="append", choices=list(GROUPS), help="may be repeated")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object there too")
-    chosen = parser.parse_args()
-    results = measure(
-        GROUPS,
-        chosen.only or list(GROUPS),
-        BARS,
-        lambda text: print(text, file=sys.stderr, flush=True),
-    )
-    return give(results, BARS, as_json=chosen.json, out=chosen.out)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_groups("caching", __doc__, GROUPS, BARS))

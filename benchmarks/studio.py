@@ -4,12 +4,10 @@ Each group of keys can be asked for alone (--only). Efficiency and page times wa
 machine; page times want Chromium.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from .bars import Bar, Group, give, measure
+from .bars import Bar, Group, run_groups
 
 BARS: dict[str, Bar] = {
     "sweep_efficiency": Bar(0.8, at_least=True),
@@ -42,21 +40,5 @@ def _pages() -> Group:
 GROUPS: dict[str, Callable[[], Group]] = {"sweep": _sweep, "gate": _gate, "pages": _pages}
 
 
-def main() -> int:
-    """Measure, print, write. The exit status is 1 if something could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.studio", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--only", action="append", choices=list(GROUPS), help="may be repeated")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object there too")
-    chosen = parser.parse_args()
-    results = measure(
-        GROUPS,
-        chosen.only or list(GROUPS),
-        BARS,
-        lambda text: print(text, file=sys.stderr, flush=True),
-    )
-    return give(results, BARS, as_json=chosen.json, out=chosen.out)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_groups("studio", __doc__, GROUPS, BARS))

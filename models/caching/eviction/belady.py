@@ -18,8 +18,10 @@ import numpy as np
 from mltwin.models.caching.bits import LEVELS, bit_add, bit_greatest, bit_levels, bit_remove
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.lists import back, push_front, unlink
-from mltwin.models.caching.tables import FIRST, NEVER, NONE
-from mltwin.sim.jit import handler, kernel
+from mltwin.models.caching.tables import NEVER, NONE
+from mltwin.sim.jit import handler
+
+from .kernels import make_kernels
 
 NEEDS = ("node", "mark")
 LAST = 0  # the list of residents that are not asked for again, latest at the front
@@ -120,7 +122,6 @@ def drop(S: Any, x: Any) -> None:
 
 
 STEPS = make_steps(hit=hit, miss=miss, make_room=make_room, insert=insert, drop=drop, peek=peek)
-_request, _perform = STEPS.request, STEPS.perform
 
 
 def _make_unit() -> Steps:
@@ -129,33 +130,4 @@ def _make_unit() -> Steps:
     )
 
 
-_access = _make_unit().access
-
-
-@kernel()
-def replay(S: Any, ids: Any) -> int:
-    """Hits of unit objects."""
-    hits = 0
-    for i in range(len(ids)):
-        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
-    return hits
-
-
-@kernel()
-def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
-    """The outcome of each request, with sizes, expiry and admission."""
-    for i in range(len(ids)):
-        x = np.uint64(ids[i]) + np.uint64(FIRST)
-        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
-
-
-@kernel()
-def access(S: Any, x: Any) -> int:
-    """One request of the fast form: 1 for a hit."""
-    return _access(S, x)
-
-
-@kernel()
-def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
-    """One operation, see `driver.make_steps`."""
-    return _perform(S, what, x, size, now, ttl)
+replay, replay_full, access, step = make_kernels("belady", STEPS, _make_unit())

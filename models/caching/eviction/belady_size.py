@@ -16,10 +16,11 @@ import numpy as np
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.heaps import COUNT
 from mltwin.models.caching.pool import DRAWN, POOL_TABLES, pool_add, pool_draw, pool_remove
-from mltwin.models.caching.tables import FIRST, NEVER, NONE
-from mltwin.sim.jit import handler, kernel
+from mltwin.models.caching.tables import NEVER, NONE
+from mltwin.sim.jit import handler
 
 from .belady import next_of_now
+from .kernels import make_kernels
 
 NEEDS = (*POOL_TABLES, "mark")  # mark: number of its next request
 FOREVER = 2.0**60  # requests to the next one, where there is none
@@ -89,34 +90,4 @@ def _make(burden_of: Any) -> Steps:
 
 
 STEPS = _make(burden)
-_request, _perform = STEPS.request, STEPS.perform
-_access = _make(unit_burden).access
-
-
-@kernel()
-def replay(S: Any, ids: Any) -> int:
-    """Hits of unit objects."""
-    hits = 0
-    for i in range(len(ids)):
-        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
-    return hits
-
-
-@kernel()
-def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
-    """The outcome of each request, with sizes, expiry and admission."""
-    for i in range(len(ids)):
-        x = np.uint64(ids[i]) + np.uint64(FIRST)
-        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
-
-
-@kernel()
-def access(S: Any, x: Any) -> int:
-    """One request of the fast form: 1 for a hit."""
-    return _access(S, x)
-
-
-@kernel()
-def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
-    """One operation, see `driver.make_steps`."""
-    return _perform(S, what, x, size, now, ttl)
+replay, replay_full, access, step = make_kernels("belady_size", STEPS, _make(unit_burden))

@@ -13,15 +13,15 @@ comes back is counted from 1; among equal counts LFU takes the one asked for lon
 import math
 from typing import Any
 
-import numpy as np
-
 from mltwin.models.caching.driver import make_steps
 from mltwin.models.caching.heaps import HEAP_TABLES, PLACED, next_stamp, set_rank
 from mltwin.models.caching.lists import back, push_front, unlink
 from mltwin.models.caching.pool import DRAWN
-from mltwin.models.caching.tables import FIRST, NONE
-from mltwin.sim.jit import handler, kernel
+from mltwin.models.caching.tables import NONE
+from mltwin.sim.jit import handler
 from mltwin.sim.rng import EVICTION, keyed_uniform
+
+from .kernels import make_kernels
 
 NEEDS = (*HEAP_TABLES, "place", "node", "ghost")
 RECENCY = 0  # the list of residents, latest at the front
@@ -125,33 +125,4 @@ def make_room(S: Any, x: Any) -> Any:
 STEPS = make_steps(
     hit=hit, miss=miss, make_room=make_room, insert=insert, drop=drop, peek=peek, counts=True
 )
-_access, _request, _perform = STEPS.access, STEPS.request, STEPS.perform
-
-
-@kernel()
-def replay(S: Any, ids: Any) -> int:
-    """Hits of unit objects."""
-    hits = 0
-    for i in range(len(ids)):
-        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
-    return hits
-
-
-@kernel()
-def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
-    """The outcome of each request, with sizes, expiry and admission."""
-    for i in range(len(ids)):
-        x = np.uint64(ids[i]) + np.uint64(FIRST)
-        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
-
-
-@kernel()
-def access(S: Any, x: Any) -> int:
-    """One request of the fast form: 1 for a hit."""
-    return _access(S, x)
-
-
-@kernel()
-def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
-    """One operation, see `driver.make_steps`."""
-    return _perform(S, what, x, size, now, ttl)
+replay, replay_full, access, step = make_kernels("lecar", STEPS)

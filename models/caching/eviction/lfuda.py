@@ -14,13 +14,13 @@ Among equal keys the object asked for longest ago goes.
 
 from typing import Any
 
-import numpy as np
-
 from mltwin.models.caching.driver import Steps, make_steps
 from mltwin.models.caching.heaps import HEAP_TABLES, LAZY, PLACED, Heap, set_rank
-from mltwin.models.caching.tables import FIRST, NONE
+from mltwin.models.caching.tables import NONE
 from mltwin.models.caching.young import make_ranks
-from mltwin.sim.jit import handler, kernel
+from mltwin.sim.jit import handler
+
+from .kernels import make_kernels
 
 NEEDS = (*HEAP_TABLES, "place", "node", "count")
 AGE = 0  # place in own_f
@@ -76,34 +76,4 @@ def _make(heap: Heap) -> Steps:
 
 
 STEPS = _make(PLACED)
-_request, _perform = STEPS.request, STEPS.perform
-_access = _make(LAZY).access
-
-
-@kernel()
-def replay(S: Any, ids: Any) -> int:
-    """Hits of unit objects."""
-    hits = 0
-    for i in range(len(ids)):
-        hits += _access(S, np.uint64(ids[i]) + np.uint64(FIRST))
-    return hits
-
-
-@kernel()
-def replay_full(S: Any, ids: Any, sizes: Any, times: Any, lives: Any, outcome: Any) -> None:
-    """The outcome of each request, with sizes, expiry and admission."""
-    for i in range(len(ids)):
-        x = np.uint64(ids[i]) + np.uint64(FIRST)
-        outcome[i] = _request(S, x, sizes[i], times[i], lives[i])
-
-
-@kernel()
-def access(S: Any, x: Any) -> int:
-    """One request of the fast form: 1 for a hit."""
-    return _access(S, x)
-
-
-@kernel()
-def step(S: Any, what: int, x: Any, size: int, now: int, ttl: int) -> int:
-    """One operation, see `driver.make_steps`."""
-    return _perform(S, what, x, size, now, ttl)
+replay, replay_full, access, step = make_kernels("lfuda", STEPS, _make(LAZY))
