@@ -27,6 +27,15 @@ Seed = Annotated[int, typer.Option(min=0, help="Of random policies and samples."
 FileFormat = Annotated[
     str, typer.Option("--as", metavar="FORMAT", help="The file's format; auto looks at it.")
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(help='Columns of a CSV, as JSON: {"key": "url", "size_bytes": "bytes", ...}.'),
+]
+TimeUnit = Annotated[
+    str | None, typer.Option("--time-unit", help="Of times in a text file: s, ms, us or ns.")
+]
+Sort = Annotated[bool, typer.Option("--sort", help="Sort times that go back.")]
+Skip = Annotated[bool, typer.Option("--skip", help="Leave out bad lines, say how many.")]
 
 
 @cache.command("replay")
@@ -41,28 +50,33 @@ def replay(
     ttl_s: Annotated[float | None, typer.Option(help="Objects get stale so soon.")] = None,
     seed: Seed = 0,
     as_: FileFormat = "auto",
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
+    sort: Sort = False,
+    skip: Skip = False,
     format: Format = "table",
 ) -> None:
     """Hit ratios of one or several policies on a trace."""
-    from mltwin.cache_replay import replay_cache, size_of
+    from mltwin.cache_replay import replay_cache
+    from mltwin.cache_shelf import size_of
 
     check_choice("--format", format, ("table", "json", "markdown"))
     check_choice("--unit", unit, ("objects", "bytes"))
-    opened = _open(trace, as_)
+    opened = _open(trace, as_, columns, time_unit, sort, skip)
     room = size_of(capacity, opened, unit)
     runs = [
         replay_cache(opened, name, room, unit=unit, admission=admission, ttl_s=ttl_s, seed=seed)
         for name in split_words(policy) or ["lru"]
     ]
-    columns = ["policy", f"capacity ({unit})", "requests", "hits", "hit ratio", "evicted"]
+    heads = ["policy", f"capacity ({unit})", "requests", "hits", "hit ratio", "evicted"]
     if unit == "bytes":
-        columns.append("byte hit ratio")
+        heads.append("byte hit ratio")
     rows: list[list[Any]] = [
         [run.policy, run.capacity, run.requests, run.hits, run.hit_ratio, run.evicted]
         + ([run.byte_hit_ratio] if unit == "bytes" else [])
         for run in runs
     ]
-    _show(format, _table(columns, rows, opened.name))
+    _show(format, _table(heads, rows, opened.name))
 
 
 @cache.command("curve")
@@ -88,18 +102,22 @@ def curve(
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     seed: Seed = 0,
     as_: FileFormat = "auto",
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
+    sort: Sort = False,
+    skip: Skip = False,
     format: Format = "table",
 ) -> None:
     """Miss ratios at rising capacities; with two prices, the cheapest capacity."""
     from mltwin import InputError
     from mltwin.cache_curves import miss_ratio_curve
-    from mltwin.cache_replay import size_of
+    from mltwin.cache_shelf import size_of
 
     check_choice("--format", format, ("table", "json", "markdown"))
     check_choice("--unit", unit, ("objects", "bytes"))
     if (unit_dollars is None) != (miss_dollars is None):
         raise InputError("give both --unit-dollars and --miss-dollars, or neither")
-    opened = _open(trace, as_)
+    opened = _open(trace, as_, columns, time_unit, sort, skip)
     given = split_words(capacities)
     curves = miss_ratio_curve(
         opened,
@@ -126,26 +144,42 @@ def curve(
 @cache.command("policies")
 def policies(format: Format = "table") -> None:
     """The eviction policies and their parameters."""
-    from mltwin.cache_replay import policies_table
+    from mltwin.cache_shelf import eviction_table
 
     check_choice("--format", format, ("table", "json", "markdown"))
-    _show(format, policies_table())
+    _show(format, eviction_table())
 
 
 @cache.command("traces")
 def traces(format: Format = "table") -> None:
     """The object traces of the catalogue."""
-    from mltwin.cache_replay import object_traces_table
+    from mltwin.cache_shelf import object_traces_table
 
     check_choice("--format", format, ("table", "json", "markdown"))
     _show(format, object_traces_table())
 
 
+@cache.command("fetch")
+def fetch(name: Annotated[str, typer.Argument(help="A name of `mltwin cache traces`.")]) -> None:
+    """Download an object trace from its owner, check it, keep it."""
+    from mltwin.cache_shelf import fetch_objects
+
+    print(fetch_objects(name))
+
+
 @cache.command("inspect")
-def inspect_objects(trace: TraceName, as_: FileFormat = "auto", format: Format = "table") -> None:
+def inspect_objects(
+    trace: TraceName,
+    as_: FileFormat = "auto",
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
+    sort: Sort = False,
+    skip: Skip = False,
+    format: Format = "table",
+) -> None:
     """What an object trace is like: sizes, popularity, footprint."""
     check_choice("--format", format, ("table", "json", "markdown"))
-    opened = _open(trace, as_)
+    opened = _open(trace, as_, columns, time_unit, sort, skip)
     if format == "json":
         show_json(opened.describe())
         return
@@ -155,10 +189,28 @@ def inspect_objects(trace: TraceName, as_: FileFormat = "auto", format: Format =
     _show(format, _table(["property", "value"], rows, opened.name))
 
 
-def _open(trace: str, format: str) -> Any:
-    from mltwin.cache_replay import open_objects
+def _open(
+    trace: str, format: str, columns: str | None, unit: str | None, sort: bool, skip: bool
+) -> Any:
+    from mltwin.cache_shelf import open_objects
 
-    return open_objects(trace, format=format)
+    from .shelf_commands import column_map
+
+    options: dict[str, Any] = {}
+    if columns is not None:
+        mend = 'write {"key": "url", "size_bytes": "bytes", "arrival": "when"}'
+        options["columns"] = column_map(columns, mend)
+    if unit is not None:
+        options["unit"] = unit
+    if sort:
+        options["sort"] = True
+    if skip:
+        options["on_error"] = "skip"
+    opened = open_objects(trace, format, **options)
+    left = opened.meta.get("rejected", {}).get("count", 0)
+    if left:
+        tell(f"left out {left:,} bad line{'s' if left > 1 else ''}")
+    return opened
 
 
 def _table(columns: list[str], rows: list[list[Any]], title: str) -> "Table":

@@ -79,14 +79,16 @@ def validate_trace(
     tell("the file is a valid trace")
 
 
-def column_map(text: str) -> dict[str, str]:
-    """The value of `--columns`.
+_REQUEST_MAP = 'write {"arrival": "ts", "prompt": "in", "output": "out"}'
+
+
+def column_map(text: str, mend: str = _REQUEST_MAP) -> dict[str, str]:
+    """The value of `--columns`; `mend` shows one.
 
     Raises InputError for what is no JSON object of texts.
     """
     from mltwin import InputError
 
-    mend = 'write {"arrival": "ts", "prompt": "in", "output": "out"}'
     try:
         found = json.loads(text)
     except ValueError as error:

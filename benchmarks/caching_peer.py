@@ -13,7 +13,7 @@ from .caching_trace import CAPACITY, trace_file
 from .cases import ROOT
 from .process import MeasureError, child_json
 
-ROUNDS = 3
+ROUNDS = 9
 ENV = ROOT / ".venv-bench"
 # key -> our policy, their class; theirs is told the 2^20 buckets that suit the trace.
 PAIRS = {

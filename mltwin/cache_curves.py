@@ -18,12 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mltwin.models.caching.shards import sampled_miss_ratio
 from mltwin.models.caching.stack_distance import ByteDistances, StackDistances
+from mltwin.policies import Policy
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng_arrays import SELECTION, uniforms
 from mltwin.workloads.objects.table import ObjectTrace
 
-from .cache_policies import name_and_params
-from .cache_replay import Spec, open_objects, replay_cache
+from .cache_policies import ChosenEviction, choose_eviction
+from .cache_replay import UNITS, Spec, replay_cache
+from .cache_shelf import open_objects, size_of
+from .fields import close_to
 from .text import Table
 
 if TYPE_CHECKING:
@@ -67,25 +70,35 @@ class Curves:
         for curve in self.curves:
             if curve.policy == policy:
                 return curve
-        raise InputError(f"no curve of {policy!r}", where="curves")
+        known = [curve.policy for curve in self.curves]
+        raise InputError(f"no curve of {policy!r}", where="curves", mend=close_to(policy, known))
 
     def table(self) -> Table:
-        """A row for each capacity, a column for each policy; the best stands out."""
-        names = [curve.policy for curve in self.curves]
+        """A row for each capacity, a column for each policy; the best stands out.
+
+        A policy that was sampled has a second column with the standard error.
+        """
+        columns = [f"capacity ({self.unit})"]
+        place = []
+        for curve in self.curves:
+            place.append(len(columns))
+            columns += [curve.policy] if curve.error is None else [curve.policy, "±"]
         rows: list[list[Any]] = []
         best = set()
         for i, capacity in enumerate(self.curves[0].capacities):
-            values = [float(curve.miss_ratio[i]) for curve in self.curves]
-            if len(values) > 1:
-                best |= {(i, k + 1) for k, value in enumerate(values) if value == min(values)}
-            rows.append([int(capacity), *values])
-        return Table(
-            [f"capacity ({self.unit})", *names],
-            rows,
-            title=f"{self.trace}: miss ratio",
-            caption="; ".join(f"{curve.policy}: {curve.method}" for curve in self.curves),
-            best=best,
-        )
+            row: list[Any] = [int(capacity)]
+            for curve in self.curves:
+                row.append(float(curve.miss_ratio[i]))
+                row += [] if curve.error is None else [float(curve.error[i])]
+            least = min(row[k] for k in place)
+            if len(place) > 1:
+                best |= {(i, k) for k in place if row[k] == least}
+            rows.append(row)
+        how = [f"{curve.policy}: {curve.method}" for curve in self.curves]
+        if len(columns) > 1 + len(self.curves):
+            how.append("±: standard error")
+        title = f"{self.trace}: miss ratio"
+        return Table(columns, rows, title=title, caption="; ".join(how), best=best)
 
     def data(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -119,7 +132,14 @@ class Curves:
             dollars_per_unit: of one object (byte) of capacity, over the time that `requests` take.
             dollars_per_miss: of one miss.
             requests: to pay for; those of the trace if not given.
+
+        Raises InputError for a price below 0 or that is no number.
         """
+        for name, price in (("unit", dollars_per_unit), ("miss", dollars_per_miss)):
+            if not 0 <= price < np.inf:
+                raise InputError(
+                    f"{price!r} is no price", where=f"dollars_per_{name}", mend="give 0 or more"
+                )
         count = self.requests if requests is None else requests
         rows: list[list[Any]] = []
         for curve in self.curves:
@@ -143,7 +163,7 @@ class Curves:
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """All curves over capacity (log scale), bands of two standard errors; saved on demand."""
-        from .plots import COLOURS, new_figure, save_figure
+        from .plots import COLOURS, byte_axis, new_figure, number_axis, save_figure
 
         title = f"{self.trace}: miss ratio by capacity"
         with new_figure(1, 1, (7.0, 4.0), title) as (figure, axes):
@@ -164,9 +184,11 @@ class Curves:
                     axis.fill_between(
                         curve.capacities, 100 * low, 100 * high, color=colour, alpha=0.15, lw=0
                     )
-            axis.set_xscale("log")
+            number_axis(axis)
+            if self.unit == "bytes":
+                byte_axis(axis)
             axis.set_ylim(0, None)
-            axis.set_xlabel(f"capacity ({self.unit})")
+            axis.set_xlabel("capacity" if self.unit == "bytes" else "capacity (objects)")
             axis.set_ylabel("misses (%)")
             axis.legend(ncols=1 + len(self.curves) // 8)
         return save_figure(figure, path)
@@ -174,7 +196,7 @@ class Curves:
 
 def miss_ratio_curve(
     trace: ObjectTrace | str | Path,
-    policies: Sequence[Spec] | Spec = "lru",
+    policies: "Sequence[Spec | Policy] | Spec | Policy" = "lru",
     capacities: ArrayLike | None = None,
     *,
     unit: str = "objects",
@@ -187,8 +209,9 @@ def miss_ratio_curve(
 
     Args:
         trace: an object trace, a catalogue name or a file.
-        policies: names, or mappings with `name` and parameters.
-        capacities: objects or bytes, >= 1; by default 20 from a thousandth of all to all.
+        policies: as `replay_cache` takes them, at least one.
+        capacities: objects or bytes, >= 1, also as text ("10%", "64MiB"); by default 20 from a
+            thousandth of all to all.
         unit: what capacities count, "objects" or "bytes".
         sample: share of the objects to look at, in each of four disjoint samples; None: all.
         one_pass: LRU over bytes in one approximate pass instead of a replay for each capacity.
@@ -199,11 +222,18 @@ def miss_ratio_curve(
         InputError: unknown policies, bad capacities, a sample that is no share, bytes without
             sizes.
     """
+    if unit not in UNITS:
+        raise InputError(f"unit {unit!r}", where="unit", mend=close_to(unit, UNITS))
+    if sample is not None and not (isinstance(sample, int | float) and 0 < sample <= 1):
+        raise InputError(f"{sample!r} is no share", where="sample", mend="give 0 < sample <= 1")
+    given = [policies] if isinstance(policies, str | Mapping | Policy) else policies
+    listed = [choose_eviction(spec) for spec in given]
+    if not listed:
+        raise InputError("there are no policies", where="policies", mend="name one, as in lru")
     if isinstance(trace, str | Path):
         trace = open_objects(trace)
-    listed = [policies] if isinstance(policies, str | Mapping) else list(policies)
     grid = _grid(trace, capacities, unit)
-    curves = [_curve(trace, spec, grid, unit, sample, one_pass, workers, seed) for spec in listed]
+    curves = [_curve(trace, one, grid, unit, sample, one_pass, workers, seed) for one in listed]
     return Curves(trace.name, unit, trace.requests, tuple(curves))
 
 
@@ -212,6 +242,10 @@ def _grid(trace: ObjectTrace, capacities: ArrayLike | None, unit: str) -> NDArra
         whole = trace.unique if unit == "objects" else trace.footprint_bytes
         steps = np.geomspace(max(1, whole / 1000), max(1, whole), POINTS)
         return np.unique(steps.astype(np.int64))
+    if isinstance(capacities, str):
+        capacities = [capacities]
+    if isinstance(capacities, Sequence):
+        capacities = [size_of(c, trace, unit) if isinstance(c, str) else c for c in capacities]
     given = np.unique(np.asarray(capacities))
     if not len(given) or given.dtype.kind not in "iu" or given[0] < 1:
         raise InputError(
@@ -222,7 +256,7 @@ def _grid(trace: ObjectTrace, capacities: ArrayLike | None, unit: str) -> NDArra
 
 def _curve(
     trace: ObjectTrace,
-    spec: Spec,
+    policy: ChosenEviction,
     grid: NDArray[np.int64],
     unit: str,
     sample: float | None,
@@ -230,8 +264,8 @@ def _curve(
     workers: int,
     seed: int,
 ) -> Curve:
-    name, params = name_and_params(spec, "eviction")
-    plain = name == "lru" and trace.op is None and not params
+    name = policy.name
+    plain = name == "lru" and trace.op is None and not policy.params
     if sample is not None:
         if plain and unit == "objects":
             found = sampled_miss_ratio(
@@ -244,7 +278,7 @@ def _curve(
             )
             about = f"SHARDS, {sample:g} of the objects"
             return Curve(name, grid, found.miss_ratio, None, _known(found.error), about)
-        return _miniature(trace, spec, grid, unit, sample, workers, seed)
+        return _miniature(trace, policy, grid, unit, sample, workers, seed)
     if plain and unit == "objects":
         ratios = StackDistances(trace.objects).add(trace.ids).miss_ratio()
         at = np.minimum(grid, len(ratios) - 1)
@@ -259,26 +293,30 @@ def _curve(
             None,
             "one pass, approximate",
         )
-    return _replays(trace, spec, grid, unit, workers, seed)
+    return _replays(trace, policy, grid, unit, workers, seed)
 
 
 def _replays(
-    trace: ObjectTrace, spec: Spec, grid: NDArray[np.int64], unit: str, workers: int, seed: int
+    trace: ObjectTrace,
+    policy: ChosenEviction,
+    grid: NDArray[np.int64],
+    unit: str,
+    workers: int,
+    seed: int,
 ) -> Curve:
     from mltwin.sim.executors import map_runs
 
     def one(capacity: int) -> Any:
-        return replay_cache(trace, spec, int(capacity), unit=unit, seed=seed)
+        return replay_cache(trace, policy, int(capacity), unit=unit, seed=seed)
 
     runs = [run.get() for run in map_runs(one, [int(c) for c in grid], workers=workers)]
-    name, _ = name_and_params(spec, "eviction")
     sized = None if unit == "objects" else np.array([1 - run.byte_hit_ratio for run in runs])
-    return Curve(name, grid, np.array([run.miss_ratio for run in runs]), sized)
+    return Curve(policy.name, grid, np.array([run.miss_ratio for run in runs]), sized)
 
 
 def _miniature(
     trace: ObjectTrace,
-    spec: Spec,
+    policy: ChosenEviction,
     grid: NDArray[np.int64],
     unit: str,
     sample: float,
@@ -288,8 +326,6 @@ def _miniature(
     """Small caches on samples of the objects, averaged over disjoint samples."""
     from .caching_trace import select
 
-    if not 0 < sample <= 1:
-        raise InputError(f"{sample} is no share", where="sample", mend="give 0 < sample <= 1")
     replicates = _replicates(sample)
     drawn = uniforms(seed, SELECTION, np.arange(trace.objects))
     small = np.maximum(1, np.rint(grid * sample)).astype(np.int64)
@@ -298,15 +334,14 @@ def _miniature(
         chosen = (drawn >= k * sample) & (drawn < (k + 1) * sample)
         part = select(trace, chosen[trace.ids])
         if part.requests:
-            curves.append(_small(part, spec, small, unit, workers, seed))
+            curves.append(_small(part, policy, small, unit, workers, seed))
     if not curves:
         raise InputError("no object is in the sample", where="sample", mend="raise it")
-    name, _ = name_and_params(spec, "eviction")
     table = np.array([curve.miss_ratio for curve in curves])
     sized = [curve.byte_miss_ratio for curve in curves if curve.byte_miss_ratio is not None]
     error = table.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else None
     return Curve(
-        name,
+        policy.name,
         grid,
         table.mean(axis=0),
         np.array(sized).mean(axis=0) if sized else None,
@@ -316,11 +351,16 @@ def _miniature(
 
 
 def _small(
-    part: ObjectTrace, spec: Spec, small: NDArray[np.int64], unit: str, workers: int, seed: int
+    part: ObjectTrace,
+    policy: ChosenEviction,
+    small: NDArray[np.int64],
+    unit: str,
+    workers: int,
+    seed: int,
 ) -> Curve:
     """Capacities that round to one another are replayed once."""
     distinct, back = np.unique(small, return_inverse=True)
-    curve = _replays(part, spec, distinct, unit, workers, seed)
+    curve = _replays(part, policy, distinct, unit, workers, seed)
     sized = curve.byte_miss_ratio
     return Curve(
         curve.policy, small, curve.miss_ratio[back], None if sized is None else sized[back]
@@ -329,7 +369,7 @@ def _small(
 
 def _replicates(sample: float) -> int:
     """As many disjoint samples as there are, at most four."""
-    return max(1, min(REPLICATES, int(1 / sample + 1e-9))) if sample > 0 else 1
+    return max(1, min(REPLICATES, int(1 / sample + 1e-9)))
 
 
 def _known(error: NDArray[np.float64]) -> NDArray[np.float64] | None:

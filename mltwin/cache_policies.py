@@ -51,20 +51,28 @@ class ChosenEviction:
         return Score(policy.compiled(), self.values, memory, self.name)
 
 
-def choose_eviction(spec: Spec | Policy, *, folder: Path | str | None = None) -> ChosenEviction:
+def choose_eviction(
+    spec: "Spec | Policy | ChosenEviction", *, folder: Path | str | None = None
+) -> ChosenEviction:
     """The eviction policy that a scenario names.
 
     Args:
         spec: the name of a kernel or of a built-in score (`mltwin policies list
             evict_object`), ``file.py:function``, a Policy, or a mapping with one of these under
-            ``name`` and parameters beside it.
+            ``name`` and parameters beside it; what was chosen before is given back.
         folder: what a relative file path starts from.
 
     Raises:
         InputError: no such policy, file or parameter, or a mistake in the user's file.
     """
+    if isinstance(spec, ChosenEviction):
+        return spec
     if isinstance(spec, Policy):
         spec = {"name": spec}
+    if not isinstance(spec, str | Mapping):
+        raise InputError(
+            f"{spec!r:.60} names no policy", where="eviction", mend='give a name, as in "lru"'
+        )
     if isinstance(spec, str) or not isinstance(spec.get("name"), Policy):
         name, params = name_and_params(spec, "eviction")
         if name in EVICTIONS:

@@ -1,8 +1,7 @@
 """`replay_cache`: a trace of objects through one cache, at full speed, in windows or in chunks."""
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,18 @@ from numpy.typing import NDArray
 
 from mltwin.models.caching import TICKS_PER_S
 from mltwin.models.caching.cache import Cache, next_uses
-from mltwin.models.caching.registry import EVICTIONS
 from mltwin.models.caching.tables import HIT, REFUSED, SETTINGS
 from mltwin.policies import Policy
 from mltwin.sim.errors import InputError
-from mltwin.workloads.objects.table import DELETE, GET, ObjectTrace
+from mltwin.workloads.objects.table import DELETE, GET, SET, ObjectTrace
 
 from .cache_policies import ChosenEviction, choose_eviction, name_and_params
+from .cache_shelf import open_objects, size_of
 from .fields import close_to
-from .text import Table
 
 Spec = str | Mapping[str, Any]
 UNITS = ("objects", "bytes")
+MAX_TIME_S = 1e9
 # What a scenario calls a parameter of an admission policy -> the field of SETTINGS, its default.
 ADMISSION_KNOBS: dict[str, dict[str, tuple[str, float]]] = {
     "always": {},
@@ -41,7 +40,8 @@ class CacheRun:
     Attributes:
         policy, capacity, unit: what was replayed; capacity in objects or bytes.
         requests, hits, refused, expired, evicted: counts; refused are misses not taken in. Only
-            GETs are requests; a SET takes its object in, a DELETE takes it out.
+            GETs are requests; a SET takes its object in and begins its time to live anew, a DELETE
+            takes it out.
         asked, hit: the same in the unit of the capacity's sizes (requests if objects).
         windows: (requests, hits, asked, hit) a window, int64[windows, 4].
         totals: the cache's own counters, summed over partitions; without those of the fast form.
@@ -78,8 +78,8 @@ class CacheRun:
 
 def replay_cache(
     trace: "ObjectTrace | Iterable[ObjectTrace] | str | Path",
-    policy: "Spec | Policy" = "lru",
-    capacity: int = 0,
+    policy: "Spec | Policy | ChosenEviction" = "lru",
+    capacity: int | str = 0,
     *,
     unit: str = "objects",
     admission: Spec = "always",
@@ -96,11 +96,12 @@ def replay_cache(
         policy: name of an eviction policy or score, ``file.py:function`` with a score of your own
             (hook `evict_object`), the decorated function itself, or a mapping with `name` and
             parameters.
-        capacity: objects or bytes.
+        capacity: objects or bytes, >= 1; of a whole trace also as text: "10%" of its footprint,
+            "64MiB".
         unit: what capacity counts; "objects" ignores the trace's sizes.
         admission: name, or a mapping with `name` and its parameters.
-        ttl_s: objects are stale so long after they came in; needs the trace's times.
-        max_objects: resident at once.
+        ttl_s: objects are stale so long after they came in (> 0); needs the trace's times.
+        max_objects: resident at once, >= 1.
         windows: parts of equal length to count apart (1 for chunks: a window each).
         seed: of random policies.
 
@@ -108,65 +109,28 @@ def replay_cache(
         InputError: unknown names, a capacity below 1, bytes without sizes, a time to live without
             times, or an oracle policy for a stream of chunks.
     """
-    setup = _Setup.of(policy, capacity, unit, admission, ttl_s, max_objects, seed)
+    setup = _Setup.of(policy, unit, admission, ttl_s, max_objects, seed)
     if isinstance(trace, str | Path):
         trace = open_objects(trace)
     if isinstance(trace, ObjectTrace):
-        return setup.whole(trace, windows)
-    return setup.chunks(trace)
-
-
-def open_objects(trace: str | Path, format: str = "auto") -> ObjectTrace:
-    """An object trace by catalogue name or file."""
-    from mltwin.workloads.objects.catalogue import open_objects as opened
-
-    options: dict[str, Any] = {} if format == "auto" else {"format": format}
-    return opened(str(trace), **options)
-
-
-def size_of(text: str, trace: ObjectTrace, unit: str) -> int:
-    """A capacity as people write it: `5000`, `10%` of the footprint, `64MiB`, `1.5GB`.
-
-    Raises InputError for what is none of these, or below 1.
-    """
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(%|[kMGT]i?B?|B)?", text.strip())
-    if match is None:
+        room = size_of(capacity, trace, unit) if isinstance(capacity, str) else capacity
+        return replace(setup, capacity=room).whole(trace, windows)
+    if isinstance(capacity, str):
         raise InputError(
-            f"{text!r} is no capacity", where="capacity", mend="write 5000, 10%, 64MiB or 1.5GB"
+            f"{capacity!r} cannot be told from chunks", where="capacity", mend="give a number"
         )
-    number, ending = float(match[1]), match[2] or ""
-    if ending == "%":
-        number *= (trace.unique if unit == "objects" else trace.footprint_bytes) / 100
-    elif ending and ending != "B":
-        step = 1024 if "i" in ending else 1000
-        number *= step ** (1 + "kMGT".index(ending[0]))
-    if number < 1:
-        raise InputError(f"{text!r} is less than 1", where="capacity", mend="give more")
-    return int(number)
+    if not isinstance(trace, Iterable):
+        raise _no_trace(trace)
+    return replace(setup, capacity=capacity).chunks(trace)
 
 
-def policies_table() -> Table:
-    """The eviction policies: what they do, their parameters, what they need."""
-    rows: list[list[Any]] = []
-    for policy in EVICTIONS.values():
-        params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
-        needs = [
-            word for word, set_ in (("future", policy.future), ("seed", policy.random)) if set_
-        ]
-        rows.append([policy.name, policy.about, params or None, ", ".join(needs) or None])
-    return Table(["policy", "who leaves", "parameters", "needs"], rows, title="Eviction policies")
-
-
-def object_traces_table() -> Table:
-    """The object traces of the catalogue: requests, licence, and whether they are here."""
-    from mltwin.workloads.objects.catalogue import info, list_objects, locate
-
-    rows: list[list[Any]] = []
-    for name in list_objects():
-        entry = info(name)
-        place = "shipped" if entry.synthetic else "here" if locate(name, verify=False) else "-"
-        rows.append([name, entry.rows, place, entry.licence, entry.title])
-    return Table(["trace", "requests", "where", "licence", "what"], rows, title="Object traces")
+def _no_trace(given: Any) -> InputError:
+    return InputError(
+        f"{given!r:.60} is no object trace",
+        where="trace",
+        mend="number your keys with ids, _, keys = mt.objects.densify(keys), then take "
+        "mt.objects.ObjectTrace.make(ids, keys=keys); or give a file",
+    )
 
 
 @dataclass(frozen=True)
@@ -185,8 +149,7 @@ class _Setup:
     @classmethod
     def of(
         cls,
-        policy: "Spec | Policy",
-        capacity: int,
+        policy: "Spec | Policy | ChosenEviction",
         unit: str,
         admission: Spec,
         ttl_s: float | None,
@@ -196,9 +159,15 @@ class _Setup:
         found = choose_eviction(policy)
         if unit not in UNITS:
             raise InputError(f"unit {unit!r}", where="unit", mend=close_to(unit, UNITS))
+        if ttl_s is not None and not 0 < ttl_s <= MAX_TIME_S:
+            raise InputError(
+                f"{ttl_s!r} is no time above 0", where="ttl_s", mend="give seconds, or leave it out"
+            )
+        if max_objects is not None and max_objects < 1:
+            raise InputError(f"{max_objects!r} is less than 1", where="max_objects")
         ttl = 0 if ttl_s is None else max(1, round(ttl_s * TICKS_PER_S))
         admitted, settings = admission_settings(admission)
-        return cls(found, capacity, unit, admitted, settings, ttl, max_objects, seed)
+        return cls(found, 0, unit, admitted, settings, ttl, max_objects, seed)
 
     @property
     def fast(self) -> bool:
@@ -249,6 +218,8 @@ class _Setup:
         cache: Cache | None = None
         counts = []
         for chunk in chunks:
+            if not isinstance(chunk, ObjectTrace):
+                raise _no_trace(chunk)
             if cache is None:
                 cache = self.cache(chunk.objects, None)
             cache.grow(max(1, chunk.objects))
@@ -270,6 +241,8 @@ class _Setup:
         asked = np.ones(len(ids), np.int64) if sizes is None else sizes
         given = asked if ops is None else np.where(ops == DELETE, -1, asked)
         times, lives = self.times(trace, start, stop)
+        if lives is not None and ops is not None:
+            lives = np.where(ops == SET, ~lives, lives)
         outcome = cache.replay_full(ids, given, times, lives)
         counted = slice(None) if ops is None else ops == GET
         hit = (outcome == HIT)[counted]
@@ -358,4 +331,4 @@ def admission_settings(spec: Spec) -> tuple[str, dict[str, float]]:
     return name, settings
 
 
-__all__ = ["HIT", "REFUSED", "CacheRun", "admission_settings", "open_objects", "replay_cache"]
+__all__ = ["HIT", "REFUSED", "CacheRun", "admission_settings", "replay_cache"]

@@ -7,7 +7,7 @@ costs). The model behind them: `mltwin.models.caching`.
 import re
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mltwin.sim.errors import InputError
 
@@ -73,6 +73,24 @@ class Tier(Section):
         False, description="writes have a bandwidth of their own, else they share that of reads"
     )
     dollars_per_gb_month: float = Field(0.0, ge=0, description="of its capacity in bytes")
+
+    @field_validator("capacity", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        """A capacity as the command line takes it has another form here; say which."""
+        if not isinstance(value, str):
+            return value
+        from .cache_shelf import number_of
+
+        try:
+            number, ending = number_of(value)
+        except InputError as error:  # pydantic says where
+            raise ValueError(f"{error.message}; {error.mend}") from None
+        mend = f"write share = {float(number) / 100:g}"
+        if ending != "%":
+            unit = ' and workload.unit = "bytes"' if ending.endswith("B") else ""
+            mend = f"write capacity = {int(number)}{unit}"
+        raise ValueError(f"{value!r} is a text; {mend}")
 
 
 class Origin(Section):

@@ -6,7 +6,7 @@ from mltwin.models.caching.cache import Cache
 from mltwin.models.caching.tables import HIT, REFUSED
 from mltwin.models.caching.tiers_reference import reference_of
 from mltwin.sim.errors import InputError
-from mltwin.workloads.objects.table import DELETE, GET, ObjectTrace
+from mltwin.workloads.objects.table import DELETE, GET, SET, ObjectTrace
 
 from .cache_replay import CacheRun
 
@@ -43,7 +43,8 @@ def replay_reference(
         now = 0 if trace.arrival is None else int(trace.arrival[i])
         own = 0 if trace.ttl_ns is None else int(trace.ttl_ns[i])
         was_there = x in twin.sizes
-        outcome = twin.request(x, size, now, own or life)
+        ask = twin.store if op == SET else twin.request
+        outcome = ask(x, size, now, own or life)
         refused += outcome == REFUSED
         expired += was_there and outcome != HIT
         evicted += len(twin.victims)

@@ -42,7 +42,7 @@ def check_names(scenario: CachingScenario) -> None:
             choose_eviction(located(tier.eviction, scenario.resolve_path))
             admission_settings(tier.admission)
         except InputError as error:
-            raise placed(error, f"tiers.{i}") from None
+            raise in_tier(error, i) from None
     source = scenario.workload.trace
     if not isinstance(source, str) or scenario.resolve_path(source).exists():
         return
@@ -52,6 +52,14 @@ def check_names(scenario: CachingScenario) -> None:
             where="workload.trace",
             mend=close_to(source, list_objects()) or None,
         )
+
+
+def in_tier(error: InputError, k: int) -> InputError:
+    """The same error with the tier in which it was found."""
+    where = error.where or ""
+    if where.partition(".")[0] in Tier.model_fields:
+        return InputError(error.message, where=f"tiers.{k}.{where}", mend=error.mend)
+    return placed(error, f"tiers.{k}")
 
 
 def capacity_of(tier: Tier, trace: ObjectTrace, unit: str) -> int:
@@ -89,7 +97,7 @@ def _replay(
                 seed=seed,
             )
         except InputError as error:
-            raise placed(error, "tiers.0") from None
+            raise in_tier(error, 0) from None
         runs.append((name, run, part))
     return runs
 

@@ -89,6 +89,8 @@ def _told(cls: type[BaseModel], report: Any, loc: tuple[Any, ...]) -> tuple[str,
         if isinstance(cause, InputError):
             return cause.message, cause.mend or ""
         return str(cause), ""
+    if kind == "list_type" and isinstance(given, Mapping):
+        return "is one table where there may be several", f"write [[{loc[-1]}]], in two brackets"
     text = report["msg"].removeprefix("Input ")
     return f"{given!r:.80} {text[:1].lower()}{text[1:]}", ""
 

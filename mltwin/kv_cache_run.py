@@ -48,7 +48,7 @@ def _run(plan: Plan, policy: str, reference: bool) -> Outcome:
     try:
         return run_any(plan, policy)
     except InputError as error:
-        raise placed(error, "eviction") from None
+        raise _in_eviction(error) from None
 
 
 def check_names(scenario: KvCacheScenario) -> None:
@@ -65,7 +65,11 @@ def check_names(scenario: KvCacheScenario) -> None:
         try:
             eviction(scenario.eviction.policy)
         except InputError as error:
-            raise placed(error, "eviction.policy") from None
+            raise _in_eviction(error) from None
+
+
+def _in_eviction(error: InputError) -> InputError:
+    return InputError(error.message, where="eviction.policy", mend=error.mend)
 
 
 def model_of(scenario: KvCacheScenario) -> Model:

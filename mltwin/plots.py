@@ -139,20 +139,12 @@ def draw_cdf(
 
 
 def draw_limit(axes: "Axes", limit: float | None, name: str) -> None:
-    """A dashed upright line at a limit; nothing for None."""
+    """A dashed upright line at a limit, told above the frame; nothing for None."""
     if limit is None:
         return
     axes.axvline(limit, color=FAINT, linewidth=1.2, linestyle="--")
-    left = limit > np.mean(axes.get_xlim())
-    axes.annotate(
-        f"{name} {limit:g}",
-        (limit, 0.02),
-        xytext=(-4 if left else 4, 0),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        fontsize=8,
-        color=FAINT,
-    )
+    look: dict[str, Any] = {"fontsize": 8, "fontweight": "normal", "color": FAINT}
+    axes.set_title(f"dashed: {name} {limit:g}", loc="right", **look)
 
 
 def tell_apart(axes: "Axes") -> None:
@@ -162,7 +154,7 @@ def tell_apart(axes: "Axes") -> None:
     if len(shown) > 1:
         # A legend hides labels that begin with an underscore.
         texts = [f" {text}" if text.startswith("_") else text for text in shown.values()]
-        axes.legend(list(shown), texts, loc="best")
+        axes.legend(list(shown), texts, loc="best", frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def log_where_wide(axes: "Axes", values: "np.typing.ArrayLike", which: str = "x") -> None:
@@ -193,6 +185,18 @@ def number_axis(axes: "Axes", which: str = "x") -> None:
     axis.set_major_locator(LogLocator(10, subs=steps, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def byte_axis(axes: "Axes", which: str = "x") -> None:
+    """Bytes in powers of 1000 (500 kB, 2 GB) on an axis whose scale is set."""
+    from matplotlib.ticker import FuncFormatter
+
+    def told(value: float, _: int) -> str:
+        step = min(4, max(0, int(np.log10(max(value, 1)) / 3 + 1e-9)))
+        return f"{value / 1000**step:g} {('B', 'kB', 'MB', 'GB', 'TB')[step]}"
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(told))
 
 
 def plot_columns(columns: Mapping[str, Any], title: str, most: int = 6) -> "Figure":
@@ -234,6 +238,7 @@ def plot_comparison(comparison: "Comparison", metrics: Sequence[str]) -> "Figure
             panel.set_title(metric)
             panel.set_xlabel(unit(metric))
             panel.margins(x=0.15)
+            panel.locator_params(axis="x", nbins=5)
         for panel in list(axes.flat)[len(metrics) :]:
             panel.set_axis_off()
     return figure

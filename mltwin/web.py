@@ -129,6 +129,11 @@ class Cdn(Section):
     origin_gbit_per_s: float = Field(0.5, gt=0, le=1e9, description="of each transfer")
 
 
+FRIENDS_TABLES = ("graph", "activity", "sessions", "browser")
+CDN_TABLES = ("requests", "cdn")
+"""The tables that each kind looks at."""
+
+
 class WebScenario(Scenario):
     """Content from friends' browsers, or from the edges of a CDN: offload and latency."""
 

@@ -151,6 +151,10 @@ class WebResult(Result):
 
 
 def _notes(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"[{name}] is set but not looked at: kind = {facts['kind']!r}."
+        for name in facts.get("idle", ())
+    ]
     if facts["kind"] == "friends" and not len(tables["views"]["time"]):
-        return ["Nothing was viewed: nobody came online to see it, or nobody has friends."]
-    return []
+        notes.append("Nothing was viewed: nobody came online to see it, or nobody has friends.")
+    return notes

@@ -20,7 +20,7 @@ from mltwin.models.web.graph import Graph, barabasi_albert, read_edges, watts_st
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng_arrays import ARRIVALS, CLIENTS, SELECTION, exponentials, integers, uniforms
 
-from .web import WebScenario
+from .web import CDN_TABLES, FRIENDS_TABLES, WebScenario
 from .web_result import WebResult
 
 MBIT = 1e6 / 8
@@ -32,14 +32,22 @@ def run_web(scenario: WebScenario, seed: int, *, reference: bool = False) -> Web
 
     Raises InputError: a file that cannot be read, or a bandwidth too low for the uploads.
     """
+    idle = _idle_tables(scenario)
     if scenario.kind == "cdn":
         plan, name = lower_cdn(scenario, seed)
-        return WebResult.of_cdn(
-            run_cdn(plan, reference=reference), plan, _cdn_facts(scenario, name)
-        )
+        facts = {**_cdn_facts(scenario, name), **idle}
+        return WebResult.of_cdn(run_cdn(plan, reference=reference), plan, facts)
     friends, graph = lower_friends(scenario, seed)
     outcome = run_friends(friends, reference=reference)
-    return WebResult.of_friends(outcome, friends, _friends_facts(scenario, graph))
+    return WebResult.of_friends(outcome, friends, {**_friends_facts(scenario, graph), **idle})
+
+
+def _idle_tables(scenario: WebScenario) -> dict[str, Any]:
+    """Tables of the other kind that say something, under `idle`; nothing where there are none."""
+    theirs = FRIENDS_TABLES if scenario.kind == "cdn" else CDN_TABLES
+    usual = WebScenario()
+    idle = [name for name in theirs if getattr(scenario, name) != getattr(usual, name)]
+    return {"idle": idle} if idle else {}
 
 
 def graph_of(scenario: WebScenario, seed: int) -> Graph:

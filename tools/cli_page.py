@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from reference_page import rows
+from written_pages import write_pages
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 
@@ -148,11 +149,7 @@ def page() -> str:
 
 def main() -> int:
     """Write the page, or with --check compare it."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_pages({PAGE: page})
 
 
 if __name__ == "__main__":

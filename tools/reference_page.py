@@ -1,5 +1,5 @@
-"""Writes docs/reference.md and docs/reference-caches.md: scenario fields, engines, policies and
-hooks, as the code states them.
+"""Writes docs/reference.md, docs/reference-caches.md and docs/reference-training.md: scenario
+fields, engines, policies and hooks, as the code states them.
 
 `python tools/reference_page.py` writes the pages, `--check` says whether they are current.
 """
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from written_pages import write_pages
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -154,21 +156,43 @@ def caches_page() -> str:
     ]
     for name in system_names():
         cls = system_class(name)
-        if name == "serving" or not cls.__module__.startswith("mltwin."):
+        if not cls.__module__.startswith("mltwin.") or "cach" not in name:
             continue
         parts.append(system_part(name, cls.model_json_schema()))
     return "\n\n".join(parts) + "\n"
 
 
+def training_page() -> str:
+    """The systems of networks and training: topologies, and their fields."""
+    from mltwin.scenario import system_class
+    from mltwin.topologies import topology_table
+
+    table = topology_table()
+    body = [[f"`{name}`", about, f"`{parameters}`"] for name, about, parameters in table.rows]
+    parts = [
+        "# Fields of networks and training\n\nMade by `python tools/reference_page.py` from the "
+        "code; a test holds it current. What the words mean: the [how-to](how-to/index.md) and "
+        "[theory](theory/index.md) pages.",
+        f"## Topologies\n\n{rows(table.columns, body)}",
+    ]
+    for name in ("network", "training", "training-run"):
+        parts.append(system_part(name, system_class(name).model_json_schema()))
+    return "\n\n".join(parts) + "\n"
+
+
 def eviction_part() -> str:
     """The eviction policies of object caches."""
-    from mltwin.models.caching.registry import EVICTIONS
+    from mltwin.cache_shelf import eviction_table
+    from mltwin.policies import list_policies
 
-    body = []
-    for policy in EVICTIONS.values():
-        params = ", ".join(f"{name} = {value:g}" for name, value in policy.params.items())
-        body.append([f"`{policy.name}`", policy.about, params])
-    return f"## Eviction policies\n\n{rows(['policy', 'who leaves', 'parameters'], body)}"
+    scores = [policy.name for policy in list_policies("evict_object")]
+    table = eviction_table()
+    body = [[f"`{row[0]}`", *(cell or "" for cell in row[1:])] for row in table.rows]
+    return (
+        f"## Eviction policies\n\n{rows(table.columns, body)}\n\n"
+        f"From `{scores[0]}` on they are scores, as your own may be: "
+        "[Who leaves a cache](how-to/policy.md#who-leaves-a-cache)."
+    )
 
 
 def system_part(name: str, schema: dict[str, Any]) -> str:
@@ -207,19 +231,16 @@ def _tables(
         yield from _tables(schema, more, f"{path}.<name>")
 
 
-PAGES = {"reference.md": page, "reference-caches.md": caches_page}
+PAGES = {
+    "reference.md": page,
+    "reference-caches.md": caches_page,
+    "reference-training.md": training_page,
+}
 
 
 def main() -> int:
     """Write the pages, or with --check compare them."""
-    current = True
-    for name, make in PAGES.items():
-        place, text = DOCS / name, make()
-        if "--check" in sys.argv[1:]:
-            current &= place.is_file() and place.read_text(encoding="utf-8") == text
-        else:
-            place.write_text(text, encoding="utf-8")
-    return 0 if current else 1
+    return write_pages({DOCS / name: make for name, make in PAGES.items()})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from reference_page import rows
+from written_pages import write_pages
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "theory" / "serving-rules.md"
 
@@ -70,11 +71,7 @@ def with_lists(text: str) -> str:
 
 def main() -> int:
     """Write the page, or with --check compare it."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_pages({PAGE: page})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     import altair as alt
@@ -44,7 +44,7 @@ def _serving(result: "Result") -> Any:
         .mark_bar()
         .encode(
             x=alt.X("rank:O", title=None, axis=alt.Axis(labelOverlap=True)),
-            y=alt.Y("requests:Q", axis=inside_axis()),
+            y=alt.Y("requests:Q", axis=beside_axis()),
             color=alt.Color("found:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=["adapter", alt.Tooltip("megabytes", format=",.0f"), "found", "requests"],
         )
@@ -71,7 +71,7 @@ def _routing(result: "Result") -> Any:
         .mark_line()
         .encode(
             x=alt.X("request:Q", title=None, scale=scale, axis=alt.Axis(format="~s", tickCount=5)),
-            y=alt.Y("regret:Q", scale=scale, axis=inside_axis()),
+            y=alt.Y("regret:Q", scale=scale, axis=beside_axis()),
             color=alt.Color("line:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=[
                 alt.Tooltip("request:Q", format=","),
@@ -117,7 +117,7 @@ def _memory(result: "Result") -> Any:
         .mark_area()
         .encode(
             x=alt.X("request:Q", title=None, axis=alt.Axis(format="~s")),
-            y=alt.Y("GB:Q", axis=inside_axis()),
+            y=alt.Y("GB:Q", axis=beside_axis()),
             color=alt.Color("kind:N", title=None, legend=alt.Legend(orient="top")),
             tooltip=[
                 "kind",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     import altair as alt
@@ -47,7 +47,7 @@ def curve_chart(data: dict[str, Any]) -> "alt.LayerChart | alt.FacetChart":
         opacity=alt.condition(pick, alt.value(1.0), alt.value(0.12)),
     )
     lines = base.mark_line(point={"size": 24}, strokeWidth=1.8).encode(
-        y=alt.Y("miss_pct:Q", axis=inside_axis(), scale=alt.Scale(zero=True)),
+        y=alt.Y("miss_pct:Q", axis=beside_axis(), scale=alt.Scale(zero=True)),
         tooltip=[
             "policy:N",
             alt.Tooltip("capacity:Q", title=f"capacity ({data['unit']})", format=",.4~g"),
@@ -93,7 +93,7 @@ def cost_chart(frame: "pd.DataFrame", unit: str) -> "alt.LayerChart | alt.FacetC
         alt.Tooltip("dollars:Q", title="together ($)", format=",.4~g"),
     ]
     colour = alt.Color("policy:N", title=None, legend=alt.Legend(orient="top", columns=4))
-    y = alt.Y("dollars:Q", axis=inside_axis(), scale=alt.Scale(zero=True))
+    y = alt.Y("dollars:Q", axis=beside_axis(), scale=alt.Scale(zero=True))
     lines = (
         alt.Chart(frame)
         .mark_line(strokeWidth=1.8)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     from mltwin import Result
@@ -36,7 +36,7 @@ def time_chart(result: "Result") -> Any:
         .mark_area()
         .encode(
             x=alt.X("step:Q", title=None),
-            y=alt.Y("ms:Q", axis=inside_axis()),
+            y=alt.Y("ms:Q", axis=beside_axis()),
             color=alt.Color(
                 "the GPU is:N",
                 title=None,
@@ -66,13 +66,13 @@ def layer_chart(result: "Result") -> Any:
         .mark_bar()
         .encode(
             x=alt.X("layer:O", title=None, axis=alt.Axis(labelOverlap=True)),
-            y=alt.Y("activations:Q", stack="normalize", axis=inside_axis("%")),
+            y=alt.Y("activations:Q", stack="normalize", axis=beside_axis("%")),
             color=alt.Color(
                 "found:N",
                 title=None,
                 sort=list(FOUND.values()),
                 scale=alt.Scale(domain=list(FOUND.values()), range=list(COLOURS)),
-                legend=alt.Legend(orient="top"),
+                legend=alt.Legend(orient="top", columns=2),
             ),
             tooltip=["layer", "found", alt.Tooltip("activations:Q", format=",")],
         )

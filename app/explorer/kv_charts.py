@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     from mltwin import Result
@@ -40,7 +40,7 @@ def found_chart(result: "Result") -> Any:
         .mark_area()
         .encode(
             x=alt.X("minute:Q", title=None),
-            y=alt.Y("share:Q", axis=inside_axis("%")),
+            y=alt.Y("share:Q", axis=beside_axis("%")),
             color=alt.Color(
                 "found in:N",
                 title=None,
@@ -74,7 +74,7 @@ def ttft_chart(result: "Result") -> Any:
         .mark_line(color=COLOURS[0])
         .encode(
             x=alt.X("seconds:Q", title=None, scale=alt.Scale(type="log" if wide else "linear")),
-            y=alt.Y("share:Q", axis=inside_axis("%")),
+            y=alt.Y("share:Q", axis=beside_axis("%")),
             tooltip=[
                 alt.Tooltip("seconds:Q", format=",.3~g"),
                 alt.Tooltip("share:Q", format=".1%"),
@@ -95,7 +95,7 @@ def node_chart(result: "Result") -> Any:
         .mark_bar(color=COLOURS[0])
         .encode(
             x=alt.X("node:O", title=None, axis=alt.Axis(labelOverlap=True, labelAngle=0)),
-            y=alt.Y("prefilled_tokens:Q", axis=inside_axis("~s")),
+            y=alt.Y("prefilled_tokens:Q", axis=beside_axis("~s")),
             tooltip=["node", "requests", alt.Tooltip("prefilled_tokens:Q", format=",")],
         )
         .properties(height=180, title=title("tokens computed by each node"))

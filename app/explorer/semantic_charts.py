@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     import altair as alt
@@ -110,7 +110,7 @@ def curve_chart(curve: "pd.DataFrame", now: "pd.DataFrame") -> "alt.LayerChart |
     x = alt.X("false_pct:Q", title="false, of the answers served (%)", scale=alt.Scale(type="sqrt"))
     base = alt.Chart(curve).encode(
         x=x,
-        y=alt.Y("hit_pct:Q", axis=inside_axis()),
+        y=alt.Y("hit_pct:Q", axis=beside_axis()),
         color=colour,
         opacity=alt.condition(pick, alt.value(1.0), alt.value(0.12)),
         tooltip=tooltip,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import beside_axis, title
 
 if TYPE_CHECKING:
     import altair as alt
@@ -54,7 +54,7 @@ def _colour(result: "Result") -> "alt.Color":
         title=None,
         sort=list(kinds),
         scale=alt.Scale(domain=list(kinds), range=[colour for _, colour in kinds.values()]),
-        legend=alt.Legend(orient="top"),
+        legend=alt.Legend(orient="top", columns=2),
     )
 
 
@@ -64,13 +64,15 @@ def served_chart(result: "Result") -> "tuple[alt.Chart, pd.DataFrame, str]":
     import pandas as pd
 
     time_s, _, served = _rows(result)
-    edges = np.linspace(0, max(float(time_s.max()), 1e-9), WINDOWS + 1)
+    unit, length = ("hours", 3600) if time_s.max() > 7200 else ("minutes", 60)
+    time = time_s / length
+    edges = np.linspace(0, max(float(time.max()), 1e-9), WINDOWS + 1)
     parts = [
         pd.DataFrame(
             {
-                "time_s": (edges[1:] + edges[:-1]) / 2,
+                unit: (edges[1:] + edges[:-1]) / 2,
                 "served by": name,
-                "views": np.histogram(time_s[served == name], edges)[0],
+                "views": np.histogram(time[served == name], edges)[0],
             }
         )
         for name in KINDS[result.facts["kind"]]
@@ -80,12 +82,12 @@ def served_chart(result: "Result") -> "tuple[alt.Chart, pd.DataFrame, str]":
         alt.Chart(frame)
         .mark_area()
         .encode(
-            x=alt.X("time_s:Q", title=None, axis=alt.Axis(format="~s")),
-            y=alt.Y("views:Q", stack="normalize", axis=inside_axis("%")),
+            x=alt.X(f"{unit}:Q", title=None, scale=alt.Scale(nice=False)),
+            y=alt.Y("views:Q", stack="normalize", axis=beside_axis("%")),
             color=_colour(result),
-            tooltip=[alt.Tooltip("time_s:Q", format=",.0f"), "served by", "views"],
+            tooltip=[alt.Tooltip(f"{unit}:Q", format=",.2~f"), "served by", "views"],
         )
-        .properties(height=260, title=title("who served, by simulated seconds"))
+        .properties(height=260, title=title(f"who served, by simulated {unit}"))
     )
     return chart, frame, ""
 
@@ -112,7 +114,7 @@ def latency_chart(result: "Result") -> "tuple[alt.Chart, pd.DataFrame, str]":
         .mark_line(interpolate="step-after")
         .encode(
             x=alt.X("ms:Q", title=None, scale=alt.Scale(type="log", nice=False)),
-            y=alt.Y("share:Q", axis=inside_axis("%")),
+            y=alt.Y("share:Q", axis=beside_axis("%")),
             color=_colour(result),
             tooltip=[alt.Tooltip("ms:Q", format=",.4~g"), "served by",
                      alt.Tooltip("share:Q", format=".0%")],

@@ -210,8 +210,15 @@ def sensitivity_figure(found: "Sensitivity") -> "Figure":
 
 
 def _ring(panel: "Axes", x: float, y: float, *, square: bool = False) -> None:
-    marker, size = ("s", 30) if square else ("o", 14)
-    panel.plot(x, y, marker, markersize=size, markerfacecolor="none", color=COLOURS[1], mew=2)
+    """A ring about a point, or the frame of a cell of a heat map, whatever its size."""
+    if not square:
+        panel.plot(x, y, "o", markersize=14, markerfacecolor="none", color=COLOURS[1], mew=2)
+        return
+    from matplotlib.patches import Rectangle
+
+    frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.5)
+    frame.set_clip_on(False)
+    panel.add_patch(frame)
 
 
 def _is_number(value: Any) -> bool:

@@ -255,10 +255,10 @@ class Sweep:
     def chosen(self, metrics: Sequence[str] | None) -> list[str]:
         """The metrics named; none: the headline's, six at most, or all that the study names.
 
-        Raises InputError for a metric that no run has.
+        Raises InputError for a metric, named here or by the study, that no run has.
         """
         known = self.metrics()
-        for metric in metrics or ():
+        for metric in metrics or self.record.metrics:
             if metric not in known and self.done > len(self.failures):
                 raise InputError(f"no metric {metric!r}", mend=close_to(metric, known))
         if metrics:

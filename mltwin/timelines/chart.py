@@ -38,6 +38,13 @@ def replay_chart(replay: "Replay") -> "alt.VConcatChart":
     return alt.vconcat(*parts, spacing=6).resolve_scale(color="independent")
 
 
+def beside_axis(form: str = "~s", ticks: int = 3) -> "alt.Axis":
+    """A vertical axis beside a chart of one view: bars and areas would hide labels within."""
+    import altair as alt
+
+    return alt.Axis(format=form, tickCount=ticks, title=None, ticks=False, domain=False)
+
+
 def inside_axis(form: str = "~s", ticks: int = 3) -> "alt.Axis":
     """A vertical axis whose labels stand within the plot.
 

@@ -235,6 +235,10 @@ class Cache:
         """One request: MISS, HIT or REFUSED."""
         return self._step(REQUEST, id, size, now, ttl)
 
+    def store(self, id: int, size: int = 1, now: int = 0, ttl: int = 0) -> int:
+        """Write it: MISS (taken in), HIT (was there; its time to live begins anew) or REFUSED."""
+        return self._step(REQUEST, id, size, now, ~ttl)
+
     def find(self, id: int, size: int = 1, now: int = 0) -> bool:
         """Look it up and touch it; a miss takes nothing in."""
         return bool(self._step(FIND, id, size, now, 0))

@@ -33,7 +33,8 @@ class Steps(NamedTuple):
 
     access(S, x): 1 for a hit; objects of size 1, no expiry, no pins, everything admitted.
     request(S, x, size, now, ttl): HIT, MISS or REFUSED; the full form, `find` and then `fill`.
-        A size below 0 asks for x to be removed: REMOVED, whether it was there or not.
+        A size below 0 asks for x to be removed: REMOVED, whether it was there or not. A ttl below 0
+        says that x is written: ``~ttl`` begins anew where x is there.
     find(S, x, size, now): 1 if x is there and fresh; touches it.
     fill(S, x, size, now, ttl): take x in, evicting others; MISS or REFUSED.
     remove(S, x): take x out if it is there and not pinned; 1 if it was.
@@ -212,9 +213,12 @@ def make_steps(
             S.tot[0].clock += 1
             remove(S, x)
             return REMOVED
+        life = ~ttl if ttl < 0 else ttl
         if find(S, x, size, now):
+            if ttl < 0 and S.queue[x] != 0:
+                S.expires[x] = now + life if life > 0 else NEVER
             return HIT
-        return fill(S, x, size, now, ttl)
+        return fill(S, x, size, now, life)
 
     @handler
     def pin(S: Any, x: Any) -> None:

@@ -45,7 +45,8 @@ def run_any(plan: Plan, policy: str) -> Outcome:
         raise InputError(
             f"{policy!r} runs untimed, in one tier, without {', '.join(wrong) or 'a pool'}",
             where="policy",
-            mend="choose lru, fifo, lfu or cost, or leave those out",
+            mend="choose lru, fifo, lfu or cost, or set timed = false and leave out further tiers, "
+            "pools and options",
         )
     return _Oracle(plan).run().outcome() if oracle else _Nodes(plan, policy).run().outcome()
 

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
 from types import ModuleType
 
 import numpy as np
@@ -51,7 +53,7 @@ class Eviction:
     def knobs(self, given: Mapping[str, float] | None = None) -> np.ndarray:
         """The parameters as float64, some replaced.
 
-        Raises InputError for one that it does not have.
+        Raises InputError for one that it does not have, and for a value that is no number.
         """
         values = dict(self.params)
         for name, value in (given or {}).items():
@@ -62,6 +64,8 @@ class Eviction:
                     where=f"eviction.{name}",
                     mend=f"it has: {known}",
                 )
+            if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+                raise InputError(f"{name} = {value!r} is no number", where=f"eviction.{name}")
             values[name] = float(value)
         return np.array(list(values.values()) or [0.0], np.float64)
 

@@ -47,6 +47,7 @@ from .tiers_moves import (
     do,
     enter,
     holds,
+    life_of,
     look,
     put,
     remove,
@@ -212,6 +213,8 @@ def write_one(T: Any, C: Any, now: int, i: int, x: int) -> int:
     if look(T, C, now, 0, x, size) and holds(C, 0, x):
         T.dirty[x] = back
         T.level[0].updated_bytes += size
+        life = life_of(T, now, 0, end_of(T, now, i))
+        C[0].expires[x + FIRST] = now + life if life > 0 else NEVER
     else:
         if p.exclusive:
             for k in range(1, p.tiers):
@@ -233,8 +236,7 @@ def write_all(T: Any, C: Any, now: int, i: int, x: int) -> int:
     first, size = np.int64(p.tiers), T.sizes[i]
     acknowledge(T, now, i, p.tiers)
     for k in range(p.tiers - 1, -1, -1):
-        life = T.life[i] if p.has_life and T.life[i] > 0 else T.level[k].life
-        done = do(T, C, k, REQUEST, x, size, now, life)
+        done = do(T, C, k, REQUEST, x, size, now, ~life_of(T, now, k, end_of(T, now, i)))
         settle(T, C, now, k)
         if done == HIT:
             T.level[k].updated_bytes += size

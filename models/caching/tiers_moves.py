@@ -55,12 +55,17 @@ def take_dirty(T: Any, k: int, x: int) -> int:
 
 
 @handler
+def life_of(T: Any, now: int, k: int, until: int) -> int:
+    """How long x lasts in tier k: its own end goes before the tier's; 0: for ever."""
+    return T.level[k].life if until == NEVER else until - now
+
+
+@handler
 def enter(T: Any, C: Any, now: int, k: int, x: int, size: int, until: int) -> int:
     """Take x into tier k, in place of an older copy; its victims stand in the cache's list."""
     remove(T, C, now, k, x)
     C[k].tot[0].victims = 0
-    life = T.level[k].life if until == NEVER else until - now
-    done = do(T, C, k, FILL, x, size, now, life)
+    done = do(T, C, k, FILL, x, size, now, life_of(T, now, k, until))
     if done == MISS:
         log_event(T, now, ENTER, x, k)
         if len(T.below) > 1:

@@ -400,6 +400,7 @@ class TiersReference:
         size, back, place = self._size(i), self.plan.back, 0
         if self._look(0, x, size) and self.tiers[0].holds(x):
             self.tiers[0].version[x] = i + 1
+            self._renew(0, x, i)
             self.levels[0]["updated_bytes"] += size
             if back:
                 self.tiers[0].dirty.add(x)
@@ -416,6 +417,11 @@ class TiersReference:
             self._acknowledge(i, self.origin)
         return place
 
+    def _renew(self, k: int, x: int, i: int) -> None:
+        """Write i begins the time to live of x anew."""
+        life = self._life(k, self._end(i))
+        self.tiers[k].cache.expiry[x] = self.now + life if life > 0 else NEVER
+
     def _write_all(self, i: int, x: int) -> int:
         first, size = self.origin, self._size(i)
         self._acknowledge(i, self.origin)
@@ -424,6 +430,8 @@ class TiersReference:
             life = self._life(k, self._end(i))
             found, victims = tier.changed("find", x, size, self.now)
             done = HIT
+            if found and tier.holds(x):
+                self._renew(k, x, i)
             if not found:
                 done, more = tier.changed("fill", x, size, self.now, life)
                 victims = victims + more

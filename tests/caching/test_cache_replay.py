@@ -69,6 +69,18 @@ def test_sets_take_in_and_deletes_take_out():
     assert sized.totals["removed"] == 1
 
 
+def test_a_write_begins_the_time_to_live_anew():
+    asked = {"arrival": [0, 4, 8, 12], "size_bytes": [5] * 4}
+    read = ObjectTrace.make([0] * 4, **asked)
+    written = ObjectTrace.make([0] * 4, op=[0, 1, 0, 0], **asked)
+    for unit in ("objects", "bytes"):
+        # read: in at 0 and at 8 (stale from 6 on); written: in at 0, anew at 4 and at 12
+        assert replay_cache(read, "lru", 10, ttl_s=6e-9, unit=unit).hits == 2
+        assert replay_cache(written, "lru", 10, ttl_s=6e-9, unit=unit).hits == 1
+    longer = written.changed(ttl_ns=[5, 20, 5, 5])
+    assert replay_cache(longer, "lru", 10).hits == 2
+
+
 def test_a_relabelled_trace_gives_the_same():
     order = np.random.default_rng(1).permutation(TRACE.objects).astype(np.uint32)
     other = TRACE.changed(ids=order[TRACE.ids], keys=None)

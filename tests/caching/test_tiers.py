@@ -99,6 +99,15 @@ def test_a_dirty_victim_replaces_the_older_copy_below():
     assert out.levels[2]["write_bytes"] == 0 and out.dirty == [0, 10]
 
 
+@pytest.mark.parametrize("how", [{}, {"back": True}, {"exclusive": True}])
+def test_a_write_begins_the_time_to_live_anew(how):
+    """In at 120, stale from 220 on; written at 190, it is there until 290."""
+    levels = [Level(latency=2, life=100), FAR]
+    assert run_hand([(0, 0), (190, 0), (250, 0)], levels, [100]).served.tolist() == [1, 0, 1]
+    rows = [(0, 0, GET), (190, 0, SET), (250, 0, GET), (295, 0, GET)]
+    assert run_hand(rows, levels, [100], **how).served.tolist() == [1, 0, 0, 1]
+
+
 def test_a_write_makes_a_fetch_too_late():
     rows = [(0, 0, GET), (50, 0, SET), (60, 0, GET), (500, 0, DELETE), (600, 0, GET)]
     out = run_hand(rows, [NEAR, FAR], [100], back=True)
@@ -132,7 +141,8 @@ def test_no_latency_equals_the_plain_replay(name, exclusive):
         times = np.cumsum(rng.integers(0, 3, n))
         plain = Cache(name, capacity, objects, next_use=future, seed=case)
         given = sizes if op is None else np.where(op == DELETE, -1, sizes)
-        outcome = plain.replay_full(ids, given, times, life)
+        lives = life if op is None else np.where(op == SET, ~life, life)
+        outcome = plain.replay_full(ids, given, times, lives)
         tiered = Cache(name, capacity, objects, next_use=future, seed=case)
         plan = TierPlan(
             times, ids, sizes, objects, (Level(), Level()), op, life, exclusive=exclusive

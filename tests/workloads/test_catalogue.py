@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from mltwin.sim.errors import InputError
-from mltwin.workloads import catalogue, fetch, info, list_traces, locate, open_trace
+from mltwin.workloads import catalogue, entries, fetch, info, list_traces, locate, open_trace
 from mltwin.workloads.catalogue import Entry, cache_dir, synthetic_spec, synthetic_statistics
 
 BODY = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.1,5,6\n"
@@ -160,7 +160,7 @@ def test_offline_is_one_line(toy, monkeypatch, failure):
 
 
 def test_redirects_leave_https_never():
-    handler = catalogue._HttpsOnly()
+    handler = entries._HttpsOnly()
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(urllib.error.URLError, match="not https"):
         handler.redirect_request(request, io.BytesIO(), 302, "moved", {}, "http://example.org/b")

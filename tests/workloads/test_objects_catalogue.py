@@ -76,7 +76,9 @@ def test_synthetic_traces_open_everywhere():
 
 def test_a_local_file_is_found_and_checked(toy):
     assert locate("toy") is None
-    with pytest.raises(InputError, match="not on this machine; fetch it, set MLTWIN_DATA"):
+    with pytest.raises(
+        InputError, match=r"machine; fetch it \(mltwin cache fetch toy\), set MLTWIN_DATA"
+    ):
         open_objects("toy")
     (toy / "toy.gz").write_bytes(BODY)
     trace = open_objects("toy", limit=3)

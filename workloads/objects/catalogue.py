@@ -4,6 +4,7 @@
 synthetic traces, which are drawn when opened.
 """
 
+import difflib
 import functools
 import hashlib
 import json
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mltwin.sim.errors import InputError
-from mltwin.workloads.catalogue import DATA, Entry, cache_dir, download
+from mltwin.workloads.entries import (
+    DATA,
+    Entry,
+    check_digest,
+    entry_of,
+    fetch_entry,
+    locate_entry,
+    names_of,
+)
 
 from .packed import BinaryFile
 from .table import ObjectTrace
@@ -23,7 +32,7 @@ _CACHEBENCH_FILES = ("config.json", "pop.json", "sizes.json")
 
 def list_objects() -> list[str]:
     """All names, the synthetic ones first."""
-    return sorted(_entries(), key=lambda name: (not _entries()[name].synthetic, name))
+    return names_of(_entries())
 
 
 def info(name: str) -> Entry:
@@ -32,13 +41,7 @@ def info(name: str) -> Entry:
     `bytes` and `sha256` are those of the owner's file, packed where the owner packs it; `rows` are
     lines or records, which may stand for several requests.
     """
-    import difflib
-
-    if name in _entries():
-        return _entries()[name]
-    close = difflib.get_close_matches(name, list_objects(), n=1)
-    mend = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(list_objects())}"
-    raise InputError(f"no object trace is called {name!r}", where="catalogue", mend=mend)
+    return entry_of(name, _entries(), "object trace")
 
 
 def synthetic_spec(name: str) -> dict[str, Any]:
@@ -53,17 +56,7 @@ def locate(name: str, *, verify: bool = True) -> Path | None:
 
     A file of the right name with other content raises InputError: it is not the trace.
     """
-    entry = info(name)
-    places = [cache_dir() / entry.file] if entry.file else []
-    data = os.environ.get("MLTWIN_DATA")
-    if data and entry.local:
-        places.insert(0, Path(data).expanduser() / entry.local)
-    for place in places:
-        if place.exists():
-            if verify and entry.sha256:
-                _verify(entry, place)
-            return place
-    return None
+    return locate_entry(info(name), _verify if verify else None)
 
 
 def fetch(name: str) -> Path:
@@ -73,28 +66,7 @@ def fetch(name: str) -> Path:
     no network, other content, or nothing to fetch (synthetic, or a licence that asks for more).
     """
     entry = info(name)
-    if entry.synthetic:
-        raise InputError(f"{name!r} is synthetic: there is nothing to fetch", mend="open it")
-    found = locate(name)
-    if found is not None:
-        return found
-    if not entry.url:
-        raise InputError(
-            f"{name!r} cannot be fetched ({entry.note or 'no pinned file'})",
-            where="catalogue",
-            mend=f"get it from {entry.page} and open it by path",
-        )
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{entry.file}.{os.getpid()}.part"
-    try:
-        temporary.write_bytes(download(entry))
-        os.replace(temporary, folder / entry.file)
-    except OSError as failed:
-        raise InputError(f"cannot be written ({failed})", where=str(folder)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return folder / entry.file
+    return fetch_entry(entry, None if entry.synthetic else locate(name))
 
 
 def open_objects(
@@ -109,7 +81,10 @@ def open_objects(
     """
     text = os.fspath(name_or_path)
     if text not in _entries():
-        return _read(Path(text).expanduser(), seed, options)
+        place = Path(text).expanduser()
+        if not place.exists() and difflib.get_close_matches(text, _entries(), cutoff=0.75):
+            info(text)  # a name misspelt
+        return _read(place, seed, options)
     entry = info(text)
     if entry.synthetic:
         from .synthetic import make_objects
@@ -120,7 +95,7 @@ def open_objects(
         raise InputError(
             f"{text!r} is not on this machine",
             where="catalogue",
-            mend="fetch it, set MLTWIN_DATA, or use the synthetic 'zipf-1.0'"
+            mend=f"fetch it (mltwin cache fetch {text}), set MLTWIN_DATA, or take 'zipf-1.0'"
             if entry.url
             else f"get it from {entry.page} and set MLTWIN_DATA, or use the synthetic 'zipf-1.0'",
         )
@@ -173,13 +148,7 @@ def _verify(entry: Entry, place: Path) -> None:
         digests = [file.sha256(packed=True)]
         if digests[0] != entry.sha256 and file.packing:
             digests.append(file.sha256())
-    if entry.sha256 not in digests:
-        raise InputError(
-            f"its content is not that of {entry.name!r} (sha256 {digests[-1][:12]}..., not "
-            f"{entry.sha256[:12]}...)",
-            where=str(place),
-            mend="remove it and get it again, or open it by path as another trace",
-        )
+    check_digest(entry, place, digests)
 
 
 def _digest_of_folder(place: Path) -> str:

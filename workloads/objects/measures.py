@@ -25,7 +25,7 @@ def describe(trace: ObjectTrace) -> dict[str, Any]:
         "name": trace.name,
         "requests": trace.requests,
         "objects": trace.unique,
-        "footprint_bytes": trace.footprint_bytes,
+        "footprint_bytes": None if trace.size_bytes is None else trace.footprint_bytes,
         "one_hit_share": float((counts == 1).mean()) if counts.size else None,
         "best_hit_ratio": 1.0 - trace.unique / trace.requests if trace.requests else None,
         "requests_per_object": _spread(counts),

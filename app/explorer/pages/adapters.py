@@ -6,11 +6,18 @@ import streamlit as st
 
 from mltwin import Result, choices
 from mltwin.adapters import AdapterScenario
-from mltwin.app.explorer import controls, show
-from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer import show
+from mltwin.app.explorer.field_page import (
+    Fields,
+    choose,
+    draw_fields,
+    figures_and_notes,
+    gathered,
+    is_known,
+    run_and_report,
+    usual_choices,
+)
 from mltwin.app.explorer.frame import Page
-from mltwin.app.explorer.panel import run_panel
-from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
 
 SLUG = "adapters"
@@ -21,9 +28,8 @@ MODES = {
     "agents": "Share KV across agents",
     "memory": "Share memory with KV and experts",
 }
-Control = dict[str, Any]
 # What each mode's controls are: a field's path, and how it is shown.
-FIELDS: dict[str, dict[str, Control]] = {
+FIELDS: Fields = {
     "serving": {
         "serving.policy": {"label": "Eviction"},
         "serving.memory_gb": {"kind": "slider", "low": 0.5, "high": 20.0, "step": 0.5,
@@ -73,17 +79,11 @@ HEADS = {
 }
 
 
-def _at(data: Any, path: str) -> Any:
-    for step in path.split("."):
-        data = data[step]
-    return data
-
-
-_USUAL = AdapterScenario().data()
+_USUAL = AdapterScenario()
 DEFAULTS: dict[str, Any] = {
     "mode": "serving",
-    "model": _USUAL["model"],
-    **{path: _at(_USUAL, path) for fields in FIELDS.values() for path in fields},
+    "model": _USUAL.data()["model"],
+    **usual_choices(_USUAL, FIELDS),
 }
 
 
@@ -92,56 +92,28 @@ def page() -> None:
     view = View(SLUG, DEFAULTS)
     with st.sidebar:
         _controls(view)
+    if not is_known(view, "mode", MODES):
+        return
     mode = view.get("mode")
-    if mode not in MODES:
-        show.error(f"mode: there is no {mode[:40]!r} (choose one from the list)")
-        return
-    data: dict[str, Any] = {"system": "adapter-cache", "mode": mode, "model": view.get("model")}
-    for path in FIELDS[mode]:
-        section, _, name = path.partition(".")
-        data.setdefault(section, {})[name] = view.get(path)
-    scenario = safe_scenario(data)
-    if scenario is None:
-        return
-    toml = toml_of(scenario)
-    argv = ["run", "{in}/adapters.toml", "--out", "{out}", "--progress-json"]
-    job = run_panel(SLUG, argv, files={"adapters.toml": toml}, title=MODES[mode])
-    if job is not None:
-        _report(Result.load(job.out), mode)
-    show.copy_as(toml, python_of(scenario), command_of(toml, "adapters.toml"))
-    show.share(view)
+    named = {"system": "adapter-cache", "mode": mode, "model": view.get("model")}
+    data = gathered(view, FIELDS[mode], named)
+    run_and_report(view, data, "adapters.toml", MODES[mode], lambda result: _report(result, mode))
 
 
 def _controls(view: View) -> None:
-    mode = view.get("mode")
-    known = [*MODES] if mode in MODES else [mode, *MODES]
-    mode = st.radio(
-        "Question", known, known.index(mode), key=view.key("mode"),
+    mode = choose(
+        view, "mode", "Question", list(MODES), widget=st.radio,
         format_func=lambda name: MODES.get(name, name),
     )  # fmt: skip
-    models = choices.model_names()
-    model = view.get("model")
-    view.set(
-        mode=mode,
-        model=st.selectbox(
-            "Base model",
-            models if model in models else [model, *models],
-            models.index(model) if model in models else 0,
-            key=view.key("model"),
-            help="A model with plain attention and feed-forward blocks.",
-        ),
-    )
-    for path, look in FIELDS.get(mode, {}).items():
-        value = controls.field(AdapterScenario, path, view.get(path), key=view.key(path), **look)
-        view.set(**{path: value})
+    about = "A model with plain attention and feed-forward blocks."
+    choose(view, "model", "Base model", choices.model_names(), help=about)
+    draw_fields(view, AdapterScenario, FIELDS.get(mode, {}))
 
 
 def _report(result: Result, mode: str) -> None:
     from mltwin.app.explorer import adapter_charts as charts
 
-    show.metric_row({name: result.metrics[name] for name in HEADS[mode] if name in result.metrics})
-    for note in result.notes:
-        st.info(show.escaped(note))
+    figures_and_notes(result, HEADS[mode])
     chart, frame, caption = charts.chart_of(result, mode)
     show.chart(chart, name=f"adapters-{mode}", data=frame, caption=caption)
     with st.expander("All figures", icon=":material/table:", expanded=mode in ("agents", "memory")):

@@ -1,15 +1,25 @@
 """The expert page: a mixture-of-experts model with some of its experts in the GPU's memory."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import controls, show
-from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer import show
+from mltwin.app.explorer.field_page import (
+    Control,
+    Fields,
+    choose,
+    draw_fields,
+    figures_and_notes,
+    gathered,
+    is_known,
+    paths_of,
+    run_and_report,
+    usual_choices,
+)
 from mltwin.app.explorer.frame import Page
-from mltwin.app.explorer.panel import run_panel
-from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
 from mltwin.experts import ExpertScenario
 
@@ -18,8 +28,7 @@ ABOUT = (
     "A mixture of experts that does not fit: what stays in the GPU, what is fetched, what waits."
 )
 LOOKAHEADS = {"1": 1, "2": 2, "4": 4, "pass": "pass"}
-Control = dict[str, Any]
-FIELDS: dict[str, dict[str, Control]] = {
+FIELDS: Fields = {
     "Memory": {
         "policy": {"label": "Eviction"},
         "memory.hbm_share": {"kind": "slider", "low": 0.02, "high": 1.0, "step": 0.02,
@@ -50,18 +59,11 @@ HEADS = ("output_throughput", "resident_throughput", "hit_ratio", "stall_share",
          "memory_saved_ratio", "moved_gb_per_token")  # fmt: skip
 
 
-def _at(data: Any, path: str) -> Any:
-    for step in path.split("."):
-        data = data[step]
-    return data
-
-
-_USUAL = ExpertScenario().data()
-PATHS = tuple(path for fields in FIELDS.values() for path in fields)
+PATHS = paths_of(FIELDS)
 DEFAULTS: dict[str, Any] = {
     "model": "mixtral-8x7b",
     "lookahead": "pass",
-    **{path: _at(_USUAL, path) for path in PATHS},
+    **usual_choices(ExpertScenario(), FIELDS),
 }
 
 
@@ -70,64 +72,34 @@ def page() -> None:
     view = View(SLUG, DEFAULTS)
     with st.sidebar:
         _controls(view)
-    ahead = view.get("lookahead")
-    if ahead not in LOOKAHEADS:
-        show.error(f"lookahead: there is no {ahead[:40]!r} (choose one from the list)")
+    if not is_known(view, "lookahead", LOOKAHEADS):
         return
-    data: dict[str, Any] = {"system": "expert-cache", "model": {"name": view.get("model")}}
-    for path in PATHS:
-        section, _, name = path.rpartition(".")
-        (data.setdefault(section, {}) if section else data)[name] = view.get(path)
-    data["predictor"]["lookahead"] = LOOKAHEADS[ahead]
-    scenario = safe_scenario(data)
-    if scenario is None:
-        return
-    toml = toml_of(scenario)
-    argv = ["run", "{in}/experts.toml", "--out", "{out}", "--progress-json"]
-    job = run_panel(SLUG, argv, files={"experts.toml": toml}, title=view.get("model"))
-    if job is not None:
-        _report(Result.load(job.out))
-    show.copy_as(toml, python_of(scenario), command_of(toml, "experts.toml"))
-    show.share(view)
+    named = {"system": "expert-cache", "model": {"name": view.get("model")}}
+    data = gathered(view, PATHS, named)
+    data["predictor"]["lookahead"] = LOOKAHEADS[view.get("lookahead")]
+    run_and_report(view, data, "experts.toml", view.get("model"), _report)
 
 
 def _controls(view: View) -> None:
-    models = _moe_models()
-    model = view.get("model")
-    known = models if model in models else (model, *models)
-    view.set(
-        model=st.selectbox(
-            "Model",
-            known,
-            known.index(model),
-            key=view.key("model"),
-            help="A shipped model with experts.",
-        )
-    )
+    choose(view, "model", "Model", _moe_models(), help="A shipped model with experts.")
     for title, fields in FIELDS.items():
         st.caption(title)
-        for path, look in fields.items():
-            quality = title == "Prediction" and path != "predictor.kind"
-            if quality and view.get("predictor.kind") != "given":
-                continue
-            value = controls.field(ExpertScenario, path, view.get(path), key=view.key(path), **look)
-            view.set(**{path: value})
-        if title == "Prediction" and view.get("predictor.kind") != "none":
-            _lookahead(view)
+        (_prediction if title == "Prediction" else _plain)(view, fields)
 
 
-def _lookahead(view: View) -> None:
-    chosen = view.get("lookahead")
-    known = [*LOOKAHEADS] if chosen in LOOKAHEADS else [chosen, *LOOKAHEADS]
-    view.set(
-        lookahead=st.selectbox(
-            "Layers of look-ahead",
-            known,
-            known.index(chosen),
-            key=view.key("lookahead"),
-            help="pass: all layers are predicted at the start of each pass.",
-        )
-    )
+def _plain(view: View, fields: Mapping[str, Control]) -> None:
+    draw_fields(view, ExpertScenario, fields)
+
+
+def _prediction(view: View, fields: Mapping[str, Control]) -> None:
+    """The quality of a given predictor, and how far any looks ahead."""
+    which = "predictor.kind"
+    draw_fields(view, ExpertScenario, {which: fields[which]})
+    if view.get(which) == "given":
+        draw_fields(view, ExpertScenario, {p: c for p, c in fields.items() if p != which})
+    if view.get(which) != "none":
+        about = "pass: all layers are predicted at the start of each pass."
+        choose(view, "lookahead", "Layers of look-ahead", list(LOOKAHEADS), help=about)
 
 
 def _moe_models() -> tuple[str, ...]:
@@ -139,9 +111,7 @@ def _moe_models() -> tuple[str, ...]:
 def _report(result: Result) -> None:
     from mltwin.app.explorer import expert_charts as charts
 
-    show.metric_row({name: result.metrics[name] for name in HEADS if name in result.metrics})
-    for note in result.notes:
-        st.info(show.escaped(note))
+    figures_and_notes(result, HEADS)
     for name, draw in (("time", charts.time_chart), ("layers", charts.layer_chart)):
         chart, frame, caption = draw(result)
         show.chart(chart, name=f"experts-{name}", data=frame, caption=caption)

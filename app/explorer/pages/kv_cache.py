@@ -5,19 +5,26 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result, choices
-from mltwin.app.explorer import controls, show
-from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer import show
+from mltwin.app.explorer.field_page import (
+    Fields,
+    choose,
+    draw_fields,
+    figures_and_notes,
+    gathered,
+    is_known,
+    paths_of,
+    run_and_report,
+    usual_choices,
+)
 from mltwin.app.explorer.frame import Page
-from mltwin.app.explorer.panel import run_panel
-from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
 from mltwin.kv_cache import KvCacheScenario
 
 SLUG = "kv_cache"
 ABOUT = "KV prefix caches of a cluster: who finds what where, local or pooled, by router and size."
 EVICTIONS = ("lru", "fifo", "lfu", "cost")
-Control = dict[str, Any]
-FIELDS: dict[str, dict[str, Control]] = {
+FIELDS: Fields = {
     "Requests": {
         "workload.requests": {"kind": "slider", "low": 200, "high": 6000, "step": 100,
                               "label": "Requests"},
@@ -55,18 +62,11 @@ USUAL = {
 }  # else the scenario's own
 
 
-def _at(data: Any, path: str) -> Any:
-    for step in path.split("."):
-        data = data[step]
-    return data
-
-
-_OWN = KvCacheScenario().changed(USUAL).data()
-PATHS = tuple(path for fields in FIELDS.values() for path in fields)
+PATHS = paths_of(FIELDS)
 DEFAULTS: dict[str, Any] = {
     "trace": "mooncake-conv-synthetic",
     "model": "llama-3.1-70b",
-    **{path: _at(_OWN, path) for path in PATHS},
+    **usual_choices(KvCacheScenario().changed(USUAL), FIELDS),
 }
 
 
@@ -75,49 +75,24 @@ def page() -> None:
     view = View(SLUG, DEFAULTS)
     with st.sidebar:
         _controls(view)
-    data: dict[str, Any] = {"system": "kv-cache"}
-    for path in PATHS:
-        section, _, name = path.rpartition(".")
-        (data.setdefault(section, {}) if section else data)[name] = view.get(path)
+    if not (
+        is_known(view, "trace", _traces())
+        and is_known(view, "model", choices.model_names())
+        and is_known(view, "eviction.policy", EVICTIONS, "eviction")
+    ):
+        return
+    data = gathered(view, PATHS, {"system": "kv-cache"})
     data["workload"]["trace"] = view.get("trace")
     data["model"]["name"] = view.get("model")
-    for place, value, known in (
-        ("trace", view.get("trace"), _traces()),
-        ("model", view.get("model"), choices.model_names()),
-        ("eviction", view.get("eviction.policy"), EVICTIONS),
-    ):
-        if value not in known:
-            show.error(f"{place}: there is no {value[:40]!r} (choose one from the list)")
-            return
-    scenario = safe_scenario(data)
-    if scenario is None:
-        return
-    toml = toml_of(scenario)
-    argv = ["run", "{in}/kv.toml", "--out", "{out}", "--progress-json"]
-    job = run_panel(SLUG, argv, files={"kv.toml": toml}, title=view.get("trace"))
-    if job is not None:
-        _report(Result.load(job.out))
-    show.copy_as(toml, python_of(scenario), command_of(toml, "kv.toml"))
-    show.share(view)
+    run_and_report(view, data, "kv.toml", view.get("trace"), _report)
 
 
 def _controls(view: View) -> None:
-    for name, label, known in (
-        ("trace", "Trace", _traces()),
-        ("model", "Model", choices.model_names()),
-    ):
-        chosen = view.get(name)
-        shown = known if chosen in known else (chosen, *known)
-        view.set(
-            **{name: st.selectbox(label, shown, shown.index(chosen), key=view.key(name))},
-        )
+    choose(view, "trace", "Trace", _traces())
+    choose(view, "model", "Model", choices.model_names())
     for title, fields in FIELDS.items():
         st.caption(title)
-        for path, look in fields.items():
-            value = controls.field(
-                KvCacheScenario, path, view.get(path), key=view.key(path), **look
-            )
-            view.set(**{path: value})
+        draw_fields(view, KvCacheScenario, fields)
 
 
 def _traces() -> tuple[str, ...]:
@@ -128,9 +103,7 @@ def _traces() -> tuple[str, ...]:
 def _report(result: Result) -> None:
     from mltwin.app.explorer import kv_charts as charts
 
-    show.metric_row({name: result.metrics[name] for name in HEADS if name in result.metrics})
-    for note in result.notes:
-        st.info(show.escaped(note))
+    figures_and_notes(result, HEADS)
     for name, draw in (
         ("found", charts.found_chart),
         ("ttft", charts.ttft_chart),

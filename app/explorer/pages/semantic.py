@@ -8,7 +8,8 @@ import streamlit as st
 from mltwin import InputError, Result
 from mltwin.app.explorer import jobs, show
 from mltwin.app.explorer.controls import field
-from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer.copies import toml_of
+from mltwin.app.explorer.field_page import take_along
 from mltwin.app.explorer.frame import Page
 from mltwin.app.explorer.panel import run_panel
 from mltwin.app.explorer.semantic_choices import (
@@ -63,8 +64,7 @@ def page() -> None:
         categories = _result(job)
         if view.get("curve"):
             _curve(curve_toml(scenario), categories)
-    show.copy_as(toml, python_of(scenario), command_of(toml, "cache.toml"))
-    show.share(view)
+    take_along(view, scenario, "cache.toml")
 
 
 def _follow(view: View) -> None:

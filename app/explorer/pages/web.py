@@ -5,11 +5,18 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import controls, show
-from mltwin.app.explorer.copies import command_of, python_of, toml_of
+from mltwin.app.explorer import show
+from mltwin.app.explorer.field_page import (
+    Fields,
+    choose,
+    draw_fields,
+    figures_and_notes,
+    gathered,
+    is_known,
+    run_and_report,
+    usual_choices,
+)
 from mltwin.app.explorer.frame import Page
-from mltwin.app.explorer.panel import run_panel
-from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
 from mltwin.web import WebScenario
 
@@ -17,8 +24,7 @@ SLUG = "web"
 ABOUT = "Who spares the origin: viewers' own browsers (WebCloud), or the edges of a CDN."
 KINDS = {"friends": "Browsers of friends", "cdn": "A CDN"}
 GRAPHS = ["watts_strogatz", "barabasi_albert"]
-Control = dict[str, Any]
-FIELDS: dict[str, dict[str, Control]] = {
+FIELDS: Fields = {
     "friends": {
         "sessions.online_share": {"kind": "slider", "low": 0.02, "high": 1.0, "step": 0.02,
                                   "label": "Share of the time online"},
@@ -65,17 +71,7 @@ HEADS = {
 }  # fmt: skip
 
 
-def _at(data: Any, path: str) -> Any:
-    for step in path.split("."):
-        data = data[step]
-    return data
-
-
-_USUAL = WebScenario().data()
-DEFAULTS: dict[str, Any] = {
-    "kind": "friends",
-    **{path: _at(_USUAL, path) for fields in FIELDS.values() for path in fields},
-}
+DEFAULTS: dict[str, Any] = {"kind": "friends", **usual_choices(WebScenario(), FIELDS)}
 
 
 def page() -> None:
@@ -83,45 +79,25 @@ def page() -> None:
     view = View(SLUG, DEFAULTS)
     with st.sidebar:
         _controls(view)
+    if not is_known(view, "kind", KINDS):
+        return
     kind = view.get("kind")
-    if kind not in KINDS:
-        show.error(f"kind: there is no {kind[:40]!r} (choose one from the list)")
-        return
-    data: dict[str, Any] = {"system": "web-cache", "kind": kind}
-    for path in FIELDS[kind]:
-        section, _, name = path.partition(".")
-        data.setdefault(section, {})[name] = view.get(path)
-    scenario = safe_scenario(data)
-    if scenario is None:
-        return
-    toml = toml_of(scenario)
-    argv = ["run", "{in}/web.toml", "--out", "{out}", "--progress-json"]
-    job = run_panel(SLUG, argv, files={"web.toml": toml}, title=KINDS[kind])
-    if job is not None:
-        _report(Result.load(job.out), kind)
-    show.copy_as(toml, python_of(scenario), command_of(toml, "web.toml"))
-    show.share(view)
+    data = gathered(view, FIELDS[kind], {"system": "web-cache", "kind": kind})
+    run_and_report(view, data, "web.toml", KINDS[kind], lambda result: _report(result, kind))
 
 
 def _controls(view: View) -> None:
-    kind = view.get("kind")
-    known = [*KINDS] if kind in KINDS else [kind, *KINDS]
-    kind = st.radio(
-        "Question", known, known.index(kind), key=view.key("kind"),
+    kind = choose(
+        view, "kind", "Question", list(KINDS), widget=st.radio,
         format_func=lambda name: KINDS.get(name, name),
     )  # fmt: skip
-    view.set(kind=kind)
-    for path, look in FIELDS.get(kind, {}).items():
-        value = controls.field(WebScenario, path, view.get(path), key=view.key(path), **look)
-        view.set(**{path: value})
+    draw_fields(view, WebScenario, FIELDS.get(kind, {}))
 
 
 def _report(result: Result, kind: str) -> None:
     from mltwin.app.explorer import web_charts as charts
 
-    show.metric_row({name: result.metrics[name] for name in HEADS[kind] if name in result.metrics})
-    for note in result.notes:
-        st.info(show.escaped(note))
+    figures_and_notes(result, HEADS[kind])
     if result.metrics["requests"]:
         for name, draw in (("served", charts.served_chart), ("latency", charts.latency_chart)):
             chart, frame, caption = draw(result)

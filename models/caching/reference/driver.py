@@ -60,6 +60,14 @@ class ReferenceCache:
         """HIT, MISS (taken in) or REFUSED."""
         return HIT if self.find(key, size, now) else self.fill(key, size, now, ttl)
 
+    def store(self, key: int, size: int = 1, now: int = 0, ttl: int = 0) -> int:
+        """Write it: its time to live begins anew, also where it is there."""
+        if not self.find(key, size, now):
+            return self.fill(key, size, now, ttl)
+        if key in self.sizes:
+            self.expiry[key] = now + ttl if ttl > 0 else NEVER
+        return HIT
+
     def find(self, key: int, size: int = 1, now: int = 0) -> bool:
         """Look up and touch; stale objects leave."""
         self.victims = []

@@ -1,10 +1,10 @@
 """The caching page: curves of a trace, uploads, prices, and what one takes along."""
 
-import json
 import shlex
 from typing import Any
 
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 from mltwin.app.explorer import cache_charts as charts
@@ -13,25 +13,11 @@ from mltwin.app.explorer.serving_choices import UPLOAD
 from mltwin.cache_curves import miss_ratio_curve
 from mltwin.workloads.objects.synthetic import zipf
 
-PAGE = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.caching import PAGE
-draw(PAGE)
-"""
 KEYS = "\n".join(str(k) for k in zipf(300, 4_000, 0.8, seed=1).ids.tolist()) + "\n"
 
 
 def drawn(**choices: Any) -> AppTest:
-    page = AppTest.from_string(PAGE, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value if isinstance(value, str) else json.dumps(value)
-    page.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in page.button):
-            break
-        page.run()
-    assert not page.exception
-    return page
+    return drawn_page("caching", **choices)
 
 
 def uploaded(name: str, content: bytes) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 from mltwin import calibration_view as facts
@@ -15,12 +16,6 @@ from mltwin.validation.pairs import Pair
 from mltwin.validation.reading import points_of
 from mltwin.validation.report import ValidationReport
 
-PAGE = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.calibration import PAGE
-draw(PAGE)
-"""
-
 
 @pytest.fixture(autouse=True)
 def _no_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -28,13 +23,8 @@ def _no_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def drawn(**choices: str) -> AppTest:
-    page = AppTest.from_string(PAGE, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value
-    page.run()
-    assert not page.exception
-    return page
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("calibration", **choices)
 
 
 @pytest.mark.parametrize("gpu", facts.profiles())

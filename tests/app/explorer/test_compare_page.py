@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_page import drawn_page
+from streamlit.testing.v1 import AppTest
 
 import mltwin as mt
 from mltwin import InputError
@@ -189,25 +191,8 @@ def test_names_of_files_need_no_quotes() -> None:
     assert shlex.split(" ".join(words)) == words
 
 
-def drawn(**given: str) -> Any:
-    """The page as a link opens it, once its job is over."""
-    from streamlit.testing.v1 import AppTest
-
-    script = (
-        "from mltwin.app.explorer.frame import draw\n"
-        "from mltwin.app.explorer.pages.compare import PAGE\n"
-        "draw(PAGE)\n"
-    )
-    app = AppTest.from_string(script, default_timeout=120)
-    for name, value in given.items():
-        app.query_params[name] = value
-    app.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in app.button):
-            break
-        app.run()
-    assert not app.exception
-    return app
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("compare", **choices)
 
 
 def test_the_page_draws_a_link_and_follows_its_controls() -> None:

@@ -1,30 +1,18 @@
 """The expert page: it runs, shows what the command line makes, and wrong links are told."""
 
+from typing import Any
+
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 import mltwin as mt
 from mltwin.app.explorer.pages.experts import DEFAULTS, PATHS
 from mltwin.experts import ExpertScenario
 
-SCRIPT = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.experts import PAGE
-draw(PAGE)
-"""
 
-
-def drawn(**choices: str) -> AppTest:
-    page = AppTest.from_string(SCRIPT, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value
-    page.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in page.button):
-            break
-        page.run()
-    assert not page.exception
-    return page
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("experts", **choices)
 
 
 def test_it_shows_its_run() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 import mltwin as mt
@@ -18,25 +19,11 @@ from mltwin.app.explorer.timeline_choices import (
 )
 from mltwin.app.explorer.view import read_choices
 
-PAGE = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.timeline import PAGE
-draw(PAGE)
-"""
 SMALL: dict[str, Any] = {"system": "serving", "workload": {"requests": 50}}
 
 
-def drawn(**choices: str) -> AppTest:
-    page = AppTest.from_string(PAGE, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value
-    page.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in page.button):
-            break
-        page.run()
-    assert not page.exception
-    return page
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("timeline", **choices)
 
 
 def charts_of(page: AppTest) -> list[list[pd.DataFrame]]:

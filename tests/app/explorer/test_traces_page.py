@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 from mltwin.app.explorer import trace_charts as charts
@@ -16,24 +17,9 @@ from mltwin.app.explorer.view import View
 from mltwin.trace_report import inspect_trace
 from mltwin.workloads.table import Trace
 
-PAGE = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.traces import PAGE
-draw(PAGE)
-"""
 
-
-def drawn(**choices: str) -> AppTest:
-    page = AppTest.from_string(PAGE, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value
-    page.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in page.button):
-            break
-        page.run()
-    assert not page.exception
-    return page
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("traces", **choices)
 
 
 def figures(page: AppTest) -> dict[str, str]:

@@ -1,30 +1,18 @@
 """The web page: both kinds run, show what the command line makes, and wrong links are told."""
 
+from typing import Any
+
 import pytest
+from drawn_page import drawn_page
 from streamlit.testing.v1 import AppTest
 
 import mltwin as mt
 from mltwin.app.explorer.pages.web import DEFAULTS, FIELDS, KINDS
 from mltwin.web import WebScenario
 
-SCRIPT = """
-from mltwin.app.explorer.frame import draw
-from mltwin.app.explorer.pages.web import PAGE
-draw(PAGE)
-"""
 
-
-def drawn(**choices: str) -> AppTest:
-    page = AppTest.from_string(SCRIPT, default_timeout=120)
-    for name, value in choices.items():
-        page.query_params[name] = value
-    page.run()
-    for _ in range(60):
-        if not any(button.label == "Cancel" for button in page.button):
-            break
-        page.run()
-    assert not page.exception
-    return page
+def drawn(**choices: Any) -> AppTest:
+    return drawn_page("web", **choices)
 
 
 @pytest.mark.parametrize("kind", KINDS)
