@@ -1,6 +1,6 @@
 """The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `cache`,
-`traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`, `app`, `doctor`,
-`warmup`.
+`network`, `training`, `traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`,
+`app`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -17,6 +17,7 @@ from .cache_commands import cache
 from .calibrate_commands import calibrate
 from .check_commands import check
 from .compare_commands import compare
+from .network_commands import network
 from .run_commands import run
 from .search_commands import search
 from .setup_commands import doctor, scenario, warmup
@@ -24,6 +25,7 @@ from .shelf_commands import gpus, models, policies
 from .sweep_commands import sweep
 from .timeline_commands import timeline
 from .trace_commands import traces
+from .training_commands import training
 from .validate_commands import validate
 from .worker_commands import worker
 
@@ -42,6 +44,8 @@ app.add_typer(search, name="search")
 app.command()(check)
 app.command()(timeline)
 app.add_typer(cache, name="cache")
+app.add_typer(network, name="network")
+app.add_typer(training, name="training")
 app.add_typer(traces, name="traces")
 app.add_typer(models, name="models")
 app.add_typer(gpus, name="gpus")
@@ -133,8 +137,8 @@ def _told(error: Exception) -> int:
     from .console import tell_error
 
     if hasattr(error, "format_message"):  # the parser's own
-        mend = ", see --help" if getattr(error, "ctx", None) else ""
-        tell_error(f"{error.format_message()}{mend}")
+        mend = "; see --help" if getattr(error, "ctx", None) else ""
+        tell_error(f"{error.format_message().rstrip('.')}{mend}")
         return int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         tell_error("interrupted")

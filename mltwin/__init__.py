@@ -23,7 +23,10 @@ if _TYPE_CHECKING:
     from mltwin.gate.update import make_baseline as make_baseline
     from mltwin.gate.update import update_baseline as update_baseline
     from mltwin.kv_cache import KvCacheScenario as KvCacheScenario
+    from mltwin.models.training.search import search_plans as search_plans
+    from mltwin.network import NetworkScenario as NetworkScenario
     from mltwin.policies import policy as policy
+    from mltwin.reliability import TrainingRunScenario as TrainingRunScenario
     from mltwin.result import Result as Result
     from mltwin.scenario import Scenario as Scenario
     from mltwin.searches.cluster import smallest_cluster as smallest_cluster
@@ -40,6 +43,9 @@ if _TYPE_CHECKING:
     from mltwin.sim.errors import MltwinError as MltwinError
     from mltwin.sweeps.run import sweep as sweep
     from mltwin.sweeps.sweep import Sweep as Sweep
+    from mltwin.topologies import collective_times as collective_times
+    from mltwin.topologies import topology as topology
+    from mltwin.training import TrainingScenario as TrainingScenario
     from mltwin.web import WebScenario as WebScenario
     from mltwin.workloads import objects as objects
     from mltwin.workloads.catalogue import open_trace as open_trace
@@ -56,6 +62,7 @@ _OFFERED = {
     "KernelError": "mltwin.sim.errors",
     "KvCacheScenario": "mltwin.kv_cache",
     "MltwinError": "mltwin.sim.errors",
+    "NetworkScenario": "mltwin.network",
     "Result": "mltwin.result",
     "Scenario": "mltwin.scenario",
     "SemanticScenario": "mltwin.semantic",
@@ -63,8 +70,11 @@ _OFFERED = {
     "ServingScenario": "mltwin.serving",
     "Sweep": "mltwin.sweeps.sweep",
     "Trace": "mltwin.workloads.table",
+    "TrainingRunScenario": "mltwin.reliability",
+    "TrainingScenario": "mltwin.training",
     "WebScenario": "mltwin.web",
     "check": "mltwin.gate.check",
+    "collective_times": "mltwin.topologies",
     "compare": "mltwin.comparison",
     "goodput": "mltwin.searches.goodput",
     "make_baseline": "mltwin.gate.update",
@@ -77,9 +87,11 @@ _OFFERED = {
     "policy": "mltwin.policies",
     "replay_cache": "mltwin.cache_replay",
     "run": "mltwin.comparison",
+    "search_plans": "mltwin.models.training.search",
     "sensitivity": "mltwin.searches.sensitivity",
     "smallest_cluster": "mltwin.searches.cluster",
     "sweep": "mltwin.sweeps.run",
+    "topology": "mltwin.topologies",
     "update_baseline": "mltwin.gate.update",
 }
 _MODULES = frozenset({"objects"})

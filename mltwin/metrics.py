@@ -91,13 +91,19 @@ _LESS = re.compile(
     r"_per_token(_per_agent)?$|miss_ratio$|_error$|_loss$|_dollars$|regret|stall|"
     r"^(evict|expir|evicted|wasted)|(^|_)(false|stale)_|(uncached|false|stale)_ratio$|"
     r"^(paged|moved|origin|wasted|network)_\w+$|(_loads|^loads|_calls|_misses|late_\w+)$|"
-    r"^(prefilled_tokens|duplicates|imbalance|mean_paid|peak_gb|evicted_gb)"
+    r"^(prefilled_tokens|duplicates|imbalance|mean_paid|peak_gb|evicted_gb)|"
+    r"^(makespan_days|interruptions)$|slowdown$|"
+    r"^(bubble_share|exposed_share|memory_gib|max_link_gb|max_link_utilisation)$|^peak_flows|"
+    r"^(straggling|shrunk|checkpoint|lost|restart|reshard|waiting)_share$"
 )
 _NEITHER = re.compile(
     r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
     r"^(objects|capacity|queries|tokens|activations|insertions|published|experts_per_visit)$|"
     r"^(delayed|dirty)_|_held_gb$|^(oracle_utility|epochs|swaps|moves|turns|context_tokens)$|"
-    r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$"
+    r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$|"
+    r"^(interval_minutes|mtbf_hours|gpu_hours|checkpoints|failures|crashes|replaced|resizes)$|"
+    r"^(from_(start|storage|memory|live)|steps|attempt)$|"
+    r"^(flows|tasks|links_used|sent_gb|step_tokens|mean_link_utilisation)$"
 )
 
 

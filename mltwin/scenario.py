@@ -37,8 +37,11 @@ _BUILTIN = {
     "caching": "mltwin.caching",
     "expert-cache": "mltwin.experts",
     "kv-cache": "mltwin.kv_cache",
+    "network": "mltwin.network",
     "semantic-cache": "mltwin.semantic",
     "serving": "mltwin.serving",
+    "training": "mltwin.training",
+    "training-run": "mltwin.reliability",
     "web-cache": "mltwin.web",
 }
 _SYSTEMS: dict[str, type["Scenario"]] = {}

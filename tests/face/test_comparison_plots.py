@@ -26,6 +26,24 @@ def lines(figure) -> dict[str, np.ndarray]:
     return {name: data for name, data in found.items() if not name.startswith("_child")}
 
 
+def test_a_limit_is_told_out_of_the_way_of_the_legend() -> None:
+    from mltwin.plots import draw_limit, new_figure, tell_apart
+
+    with new_figure(1, 1, (4.0, 3.0)) as (figure, axes):
+        panel = axes[0, 0]
+        for name in ("one", "a rather long name of a variant"):
+            panel.plot([1, 10], [0, 1], label=name)
+        draw_limit(panel, 9.0, "SLO")
+        draw_limit(panel, None, "none")
+        tell_apart(panel)
+    figure_bytes(figure, "png")
+    assert panel.get_title(loc="right") == "dashed: SLO 9" and not panel.texts
+    legend, frame = panel.get_legend(), panel.get_window_extent()
+    told = panel.title.get_window_extent(), panel._right_title.get_window_extent()
+    assert all(text.y0 >= frame.y1 for text in told)
+    assert legend.get_window_extent().y1 <= frame.y1
+
+
 def test_columns_by_name(two: mt.Comparison) -> None:
     run = two.runs["base"][0]
     assert set(table_samples(run)) == {"waits.wait_ms", "waits.time_s"}

@@ -216,6 +216,14 @@ def test_tables_show_means_and_intervals() -> None:
         found.table(["ups"])
 
 
+def test_a_metric_misspelt_in_the_study_is_told() -> None:
+    found = run(metrics=["headz"])
+    for shown in (found.table, found.plot):
+        with pytest.raises(mt.InputError, match="no metric 'headz'"):
+            shown()
+    assert found.metrics() and found.table(found.metrics()[:1]).rows
+
+
 def test_columns_that_would_clash_are_told_apart() -> None:
     class Own(FlipScenario):
         system: Any = "own"

@@ -134,3 +134,10 @@ def test_nothing_viewed_is_no_error() -> None:
     result = small(activity__view_probability=0.0).run()
     assert result.metrics["requests"] == 0 and result.notes and not result.violations
     result.plot()
+
+
+def test_tables_of_the_other_kind_are_noted() -> None:
+    small = {"system": "web-cache", "requests": {"requests": 50, "objects": 10}}
+    found = mt.Scenario.parse({**small, "kind": "cdn", "sessions": {"minutes": 5.0}}).run(seed=1)
+    assert list(found.notes) == ["[sessions] is set but not looked at: kind = 'cdn'."]
+    assert not mt.Scenario.parse({**small, "kind": "cdn"}).run(seed=1).notes
