@@ -14,7 +14,7 @@ import numpy as np
 from mltwin.models.gpu.iteration import IterationModel
 
 MODEL, GPU = "llama-3.1-8b", "h100-sxm-80gb"
-SLOTS = 128  # rollouts of a GPU at a time: what 56 GB of KV cache hold, at 3,400 tokens each
+SLOTS = 112  # rollouts of a GPU at a time: its 440,000 tokens of KV cache, at 3,800 each
 PROMPT = 512  # tokens
 
 
@@ -40,7 +40,7 @@ def prefill_s() -> float:
 
 @dataclass
 class Rollout:
-    """One answer: tokens to make and made, and versions of the weights when it began and ended."""
+    """One answer: tokens to make and made, version of the weights when it began, steps it took."""
 
     number: int
     tokens: int
@@ -118,11 +118,13 @@ class Worker:
 
 @dataclass
 class Pool:
-    """GPUs that decode, and rollouts that wait for a free slot of one."""
+    """GPUs that decode, and rollouts that wait for a free slot of one; `version` is that of the
+    weights with which rollouts begin."""
 
     workers: list[Worker]
     waiting: list[Rollout] = field(default_factory=list)
     ends: list[tuple[float, int]] = field(default_factory=list)
+    version: int = 0
 
     @classmethod
     def of(cls, gpus: int, moment: float = 0.0) -> "Pool":
@@ -136,10 +138,16 @@ class Pool:
         heapq.heapify(by_load)
         while self.waiting and by_load[0][0] < SLOTS:
             load, place = by_load[0]
-            self.workers[place].begin(self.waiting.pop(0), moment)
+            self._begin_first(self.workers[place], moment)
             heapq.heapreplace(by_load, (load + 1, place))
         self.ends = [(worker.next_end(), place) for place, worker in enumerate(self.workers)]
         heapq.heapify(self.ends)
+
+    def _begin_first(self, worker: Worker, moment: float) -> None:
+        rollout = self.waiting.pop(0)
+        if rollout.made == 0:
+            rollout.version = self.version
+        worker.begin(rollout, moment)
 
     def next_end(self) -> float:
         """When the next rollout ends."""
@@ -151,7 +159,7 @@ class Pool:
         worker = self.workers[place]
         done = worker.end()
         if self.waiting:
-            worker.begin(self.waiting.pop(0), moment)
+            self._begin_first(worker, moment)
         heapq.heapreplace(self.ends, (worker.next_end(), place))
         return done
 

@@ -1,7 +1,7 @@
 """What does a static split of long contexts cost when most sequences are short?
 
 Paper: Ge et al., "ByteScale: Efficient Scaling of LLM Training with a 2048K Context Length on More
-Than 12,000 GPUs", arXiv 2502.21231 (February 2025; SIGCOMM 2025): abstract.
+Than 12,000 GPUs", arXiv 2502.21231 (February 2025): abstract.
 
 Theirs: hybrid data parallelism. A sequence is spread over as many GPUs as it needs instead of over
 a group that is sized for the longest one; short ones are not spread, so that their keys and values

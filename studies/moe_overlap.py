@@ -17,7 +17,7 @@ at the size of each chunk, the bandwidth by multiprocessors measured with DeepEP
 What we find:
 - What can be had follows from one ratio, seconds of exchanges over seconds of experts: the longer
   of the two stays, so at most 2, where they are equal. Chunks reach 1.60 at best, at a ratio of
-  1.5, and 1.02 to 1.32 on the NVLink of an H100, where exchanges take 7 to 56 % of the experts'
+  1.5, and 1.03 to 1.32 on the NVLink of an H100, where exchanges take 7 to 56 % of the experts'
   time: little is left to hide inside such a node.
 - The number of chunks must follow the load, which is Tutel's point: DeepSeek-V3's layer is fastest
   in 2 chunks at 1,024 tokens and in 16 from 8,192, and 16 chunks of the 1,024 tokens take six

@@ -5,7 +5,7 @@ Communication", arXiv 2605.07330 (May 2026): abstract.
 
 Theirs: from one update to the next the trainer sends rollout workers only the weights that changed,
 indices and values. "Often 99%+ sparsity", which under "a simplified cost model" makes S / X, "about
-100x". Ours: what indices cost in seven codes; a reason for the 99 % (an update by Adam is smaller
+100x". Ours: what indices cost in six codes; a reason for the 99 % (an update by Adam is smaller
 than the step between two BF16 numbers, so that most weights round back to what they were); weights
 of standard deviation 0.02, noise for gradients; and a 70-billion-parameter model sent by 8 trainer
 hosts over one shared line, with a scan of old and new weights before.
