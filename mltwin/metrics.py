@@ -87,7 +87,7 @@ def flat(quantity: str, unit: str, stats: Mapping[str, float]) -> dict[str, floa
 
 _MORE = re.compile(r"saved|useful|^capacity_(tokens|agents)$")
 _LESS = re.compile(
-    r"_(ms|s)$|^(refused|cancelled|unfinished|preemptions|dollars|joules)|_per_million_tokens$|"
+    r"_ms$|(?<!_per)_s$|^(refused|cancelled|unfinished|preemptions|dollars|joules)|_per_million_tokens$|"
     r"_per_token(_per_agent)?$|miss_ratio$|_error$|_loss$|_dollars$|regret|stall|"
     r"^(evict|expir|evicted|wasted)|(^|_)(false|stale)_|(uncached|false|stale)_ratio$|"
     r"^(paged|moved|origin|wasted|network)_\w+$|(_loads|^loads|_calls|_misses|late_\w+)$|"
@@ -100,10 +100,12 @@ _NEITHER = re.compile(
     r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
     r"^(objects|capacity|queries|tokens|activations|insertions|published|experts_per_visit)$|"
     r"^(delayed|dirty)_|_held_gb$|^(oracle_utility|epochs|swaps|moves|turns|context_tokens)$|"
+    r"^(host|pool)_(read|written|evicted)_gb$|^fetched_\w+|^(fetches|followed_fetches)$|"
+    r"^(copied|mean_duplicates)_gb$|"
     r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$|"
     r"^(interval_minutes|mtbf_hours|gpu_hours|checkpoints|failures|crashes|replaced|resizes)$|"
     r"^(from_(start|storage|memory|live)|steps|attempt)$|"
-    r"^(flows|tasks|links_used|sent_gb|step_tokens|mean_link_utilisation)$"
+    r"^(flows|tasks|links_used|sent_gb|step_tokens|mean_link_utilisation|hfu)$"
 )
 
 
@@ -129,6 +131,12 @@ _UNITS = (
     ("request_goodput", "requests/s"),
     ("throughput", "tokens/s"),
     ("tokens_per_s_per_gpu", "tokens/s"),
+    ("tokens_per_s", "tokens/s"),
+    ("gb_per_s", "GB/s"),
+    ("_gib", "GiB"),
+    ("_days", "days"),
+    ("_hours", "hours"),
+    ("_minutes", "minutes"),
     ("dollars_per_million_tokens", "$"),
     ("_ms", "ms"),
     ("_s", "s"),

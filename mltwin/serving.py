@@ -1,8 +1,8 @@
 """`ServingScenario`: LLM serving as a page of TOML.
 
 Sections: `workload` (what comes), `model`, `cluster` (pools of replicas by name), `network`,
-`policy` (one per decision), `control` (failures, scaling, stale views), `slo`. The model behind
-them: `mltwin.models.serving`.
+`policy` (one per decision), `control` (failures, scaling, stale views), `slo`, `prefix_pool` (KV
+beyond the HBM). The model behind them: `mltwin.models.serving`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from mltwin.sim.errors import InputError
 
 from .engines import make_engine
 from .fields import Section, close_to
+from .prefix_pool import PrefixPool
 from .result import Result
 from .scenario import Scenario
 
@@ -225,6 +226,9 @@ class ServingScenario(Scenario):
     policy: Policies = Policies()
     control: Control = Control()
     slo: Slo = Slo()
+    prefix_pool: PrefixPool | None = Field(
+        None, description="prefix KV in host memory or a shared pool too; with prefix_caching"
+    )
     prefix_caching: bool = Field(False, description="reuse KV blocks of equal prompt prefixes")
     block_tokens: int | None = Field(
         None, ge=1, le=2**16, description="of a KV block; else 16, or the trace's with caching"

@@ -15,6 +15,7 @@ from mltwin.models.serving.outcome import EVENT_NAMES, REPLICA_COLUMNS, Outcome
 from mltwin.models.serving.tables import DONE, STATE_NAMES
 
 from .metrics import STATS, plain, unit
+from .prefix_pool_metrics import fetch_ms, pool_metrics
 from .result import Columns, Result
 from .serving_frontend import FrontEnd, sent
 from .serving_metrics import (
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 TRACE_COLUMNS = ("prompt", "output", "tenant", "session", "priority")
 # Kernel and reference differ in the width of their columns; results do not. The rest is int32.
 _TYPES = {
-    **dict.fromkeys(("arrival", "scheduled", "first", "finish", "transfer"), np.int64),
+    **dict.fromkeys(
+        ("arrival", "scheduled", "first", "finish", "transfer", "fetch_wait"), np.int64
+    ),
     "state": np.int8,
 }
 TITLES = {
@@ -53,6 +56,7 @@ TITLES = {
     "e2e": "E2E (ms)",
     "queue": "queue (ms)",
     "transfer": "KV transfer (ms)",
+    "fetch": "KV fetch (ms)",
 }
 
 
@@ -77,6 +81,7 @@ class ServingResult(Result):
         "cancelled",
         "preemptions",
         "prefix_hit_ratio",
+        "fetched_ratio",
         "peak_kv_use",
         "dollars",
         "joules",
@@ -141,6 +146,8 @@ class ServingResult(Result):
                     field: np.ascontiguousarray(rows[field]) for field in rows.dtype.names
                 }
         known = {**facts, "totals": {k: int(v) for k, v in outcome.totals.items()}}
+        if outcome.stores:
+            known["stores"] = {k: int(v) for k, v in outcome.stores.items()}
         return cls(tables, known, trace=trace, notes=notes)
 
     @classmethod
@@ -180,6 +187,7 @@ class ServingResult(Result):
                 "output_tokens": columns["output"],
                 "generated_tokens": columns["generated"],
                 "cached_tokens": columns["cached"],
+                **self._fetches(columns),
                 "state": np.array(STATE_NAMES, object)[columns["state"]],
                 "pool": pools[pool_of[columns["replica"]]],
                 "prefill_replica": columns["prefill_replica"],
@@ -193,6 +201,12 @@ class ServingResult(Result):
                 },
             }
         ).rename_axis("request")
+
+    @staticmethod
+    def _fetches(columns: Columns) -> dict[str, np.ndarray]:
+        if "fetched" not in columns:
+            return {}
+        return {"fetched_tokens": columns["fetched"], "fetch_ms": fetch_ms(columns)}
 
     @cached_property
     def latencies(self) -> dict[str, np.ndarray]:
@@ -302,7 +316,7 @@ class ServingResult(Result):
         """Latencies as nested statistics (ms), then everything else by its flat name."""
         nested: dict[str, Any] = {}
         taken = set()
-        for name in ("ttft", "tpot", "itl", "e2e", "queue", "transfer"):
+        for name in TITLES:
             stats = {s: f"{s}_{name}_ms" for s in STATS if f"{s}_{name}_ms" in self.metrics}
             if stats:
                 nested[f"{name}_ms"] = {s: self.metrics[key] for s, key in stats.items()}
@@ -430,6 +444,8 @@ def _metrics(
         found.get("output_throughput"),
         caching=facts["prefix_caching"],
     )
+    prefilled = sum(row["prefill_tokens"] for row in rows)
+    found |= pool_metrics(requests, facts, prefilled)
     if "dollars" in found and found["output_tokens"]:
         found["dollars_per_million_tokens"] = 1e6 * found["dollars"] / found["output_tokens"]
     if "joules" in found and found["output_tokens"]:

@@ -17,6 +17,7 @@ from mltwin.sim.ticks import seconds, ticks
 from mltwin.workloads.table import DEFAULTS, Trace
 
 from .engines import make_engine
+from .prefix_pool import prefix_stores
 from .serving import ServingScenario
 from .serving_cluster import Cluster, check_hardware, make_cluster
 from .serving_frontend import FrontEnd
@@ -110,6 +111,7 @@ def lower(
         "limits_ms": _limits(scenario),
         "block_tokens": block_tokens,
         "prefix_caching": caching,
+        **({"kv_bytes_per_token": cluster.kv_bytes_per_token} if made.stores else {}),
         "frontend": asdict(FrontEnd.of(scenario.workload)),
         "trace": trace.name,
         "sources": _sources(chosen),
@@ -262,6 +264,13 @@ def _input(
         live_view=any(policy.live for policy, _ in chosen.values()),
         default_evict=_built_in("evict", chosen["evict"][0]),
         count_wanted=chosen["evict"][0].queue,
+        stores=prefix_stores(
+            scenario.prefix_pool,
+            caching=caching,
+            block_tokens=block_tokens,
+            kv_bytes_per_token=cluster.kv_bytes_per_token,
+            cells=cluster.kinds[0].cells,
+        ),
         params={hook: params for hook, (_, params) in chosen.items()},
         memory={hook: policy.memory_size(sizes) for hook, (policy, _) in chosen.items()},
     )

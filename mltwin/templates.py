@@ -150,23 +150,53 @@ def scenario_template(system: str = "serving") -> str:
     """
     cls = system_class(system)
     lines = [f"# A {system} scenario of mltwin: `mltwin run THIS_FILE`.", f'system = "{system}"']
-    sections = []
+    sections, lists = [], []
     for name, field in cls.model_fields.items():
         if name == "system":
             continue
-        section = _section(field)
-        if section is None:
-            lines.append(_line(name, field))
-        else:
+        section, member = _section(field), _listed(field)
+        if member is not None:
+            lists.append((name, field, member))
+        elif section is not None:
             sections.append((name, field, section))
+        else:
+            lines.append(_line(name, field))
     for name, field, section in sections:
         lines += ["", *_section_lines(name, field, section)]
+    for name, field, member in lists:
+        lines += ["", *_list_lines(name, field, member)]
     return "\n".join(lines) + "\n"
+
+
+def _listed(field: FieldInfo) -> type[BaseModel] | None:
+    """The section class of a field that is a list of them."""
+    annotation: Any = field.annotation
+    if typing.get_origin(annotation) is not list:
+        return None
+    member = typing.get_args(annotation)[0]
+    return member if isinstance(member, type) and issubclass(member, BaseModel) else None
+
+
+def _list_lines(name: str, field: FieldInfo, section: type[BaseModel]) -> list[str]:
+    """The tables of a list; of an empty one a table that is commented out."""
+    lines = [f"# {(section.__doc__ or '').strip().splitlines()[0]} There may be several."]
+    for item in field.get_default(call_default_factory=True):
+        lines += [f"[[{name}]]", *_fields(section, item)]
+    if len(lines) > 1:
+        return lines
+    lines.append(f"# [[{name}]]")
+    for key, member in section.model_fields.items():
+        line = _line(key, member, None if member.is_required() else _UNSET)
+        lines.append(line if line.startswith("#") else f"# {line}")
+    return lines
 
 
 def _section_lines(name: str, field: FieldInfo, section: type[BaseModel]) -> list[str]:
     instance = field.get_default(call_default_factory=True)
     doc = (section.__doc__ or "").strip().splitlines()[0]
+    if instance is None:
+        lines = _fields(section, section())
+        return [f"# {doc}", f"# [{name}]", *(f"# {line.removeprefix('# ')}" for line in lines)]
     if isinstance(instance, dict):
         lines = [f"# {doc} {field.description or ''}".rstrip()]
         for key, value in instance.items():
@@ -191,7 +221,14 @@ def _line(name: str, field: FieldInfo, value: Any = _UNSET) -> str:
     described = f"  # {field.description}" if field.description else ""
     if value is None or value in ({}, []):
         return f"# {name} = {_placeholder(field.annotation)}{described}"
-    return f"{name} = {write_value(value)}{described}"
+    return f"{name} = {write_value(_inline(value))}{described}"
+
+
+def _inline(value: Any) -> Any:
+    """A value as TOML writes it in one line: sections as tables, without what is not set."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    return [_inline(item) for item in value] if isinstance(value, list) else value
 
 
 def _placeholder(annotation: Any) -> str:
@@ -215,8 +252,10 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
     annotation: Any = field.annotation
     if typing.get_origin(annotation) is dict:
         annotation = typing.get_args(annotation)[1]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    for member in members:
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            return member
     return None
 
 

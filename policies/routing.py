@@ -152,6 +152,28 @@ def cost_based(request, replicas, hits, ctx, params, _memory):
     return best
 
 
+@policy("route", params={"load_weight": 1.0, "fetch_weight": 0.2})
+def reach_cost(request, replicas, hits, ctx, params, _memory):
+    """As cost_based with its `load_weight`, but a token that the replica can fetch from its host
+    tier or the pool costs `fetch_weight` of one that it has to prefill (after Mooncake, Qin et al.,
+    FAST 2025, algorithm 1: the best prefix of all is fetched where that is worth it). Without a
+    prefix pool it is cost_based.
+    """
+    best = -1
+    lowest = 0.0
+    need = float(request.prompt) + request.generated
+    for i in range(len(replicas)):
+        if serves(replicas[i], PREFILL_ROLE):
+            reach = hits[len(replicas) + i] if len(hits) > len(replicas) else hits[i]
+            missed = max(need - float(reach) * ctx.block_tokens, 0.0)
+            missed += params[1] * float(reach - hits[i]) * ctx.block_tokens
+            cost = (missed + params[0] * replicas[i].outstanding_tokens) / replicas[i].speed
+            if best < 0 or cost < lowest:
+                best = i
+                lowest = cost
+    return best
+
+
 @policy("route", memory=lambda sizes: sizes.sessions)
 def session_sticky(request, replicas, _hits, _ctx, _params, memory):
     """The replica that served the session before, while it can; else the fewest outstanding

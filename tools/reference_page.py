@@ -82,6 +82,7 @@ def scenario_part() -> str:
         "Control": "[control]",
         "Failure": "[[control.failures]]",
         "Slo": "[slo]",
+        "PrefixPool": "[prefix_pool]",
     }
     parts = ["## Scenario fields", "### Top level", fields(schema)]
     for name, title in sections.items():

@@ -14,6 +14,8 @@ from mltwin.models.serving.outcome import (
     ADMIT,
     ARRIVE,
     CANCEL,
+    FETCH_END,
+    FETCH_START,
     FINISH,
     FIRST,
     HAND_OVER,
@@ -31,8 +33,11 @@ from mltwin.models.serving.outcome import (
 
 from .thin import Ints
 
-PHASES = ("queue", "prefill", "decode", "pre-empted", "resumed", "hand-over", "KV transfer")
-_QUEUE, _PREFILL, _DECODE, _PREEMPTED, _RESUMED, _HAND_OVER, _TRANSFER = range(len(PHASES))
+PHASES = (
+    *("queue", "prefill", "decode", "pre-empted", "resumed", "hand-over", "KV transfer"),
+    "KV fetch",
+)
+_QUEUE, _PREFILL, _DECODE, _PREEMPTED, _RESUMED, _HAND_OVER, _TRANSFER, _FETCH = range(len(PHASES))
 _NOT_OF_REQUESTS = (REPLICA_STATE, REPLICA_ROLE, ITERATION)
 _AFTER = {
     **dict.fromkeys((ARRIVE, PARK, QUEUE, LOST), _QUEUE),
@@ -42,6 +47,8 @@ _AFTER = {
     HAND_OVER: _HAND_OVER,
     TRANSFER_START: _TRANSFER,
     TRANSFER_END: _DECODE,
+    FETCH_START: _FETCH,
+    FETCH_END: _QUEUE,
     **dict.fromkeys((FINISH, CANCEL, REFUSE), -1),
 }
 

@@ -28,14 +28,15 @@ rank  event            entity and order among equals
 1     cancel           request id
 2     arrival          request id
 3     hand-over        destination replica; first in, first out within one
-4     transfer end     ingress link; then request id
+4     transfer end     ingress link, a store's behind the replicas'; then request id; then the
+                       landings of fetches by request id
 5     iteration end    replica (commit, then plan)
 6     iteration start  replica (plan)
 ===== ================ ==========================================================================
 
 A cause with rank >= 5 never has an effect on another replica at its own instant: hand-overs and
 released arrivals are at least one tick later. That is what lets identical iterations be skipped
-without changing a single bit.
+without changing a single bit. (Stores are such an effect: see Waking for what is not skipped then.)
 
 The rules, in the order in which a request meets them
 -----------------------------------------------------
@@ -72,6 +73,33 @@ until it leaves; at both its blocks that are evictable are scored anew, head fir
 place in the order of release. An admitted request pins what it hits, leaves the queue, then takes
 its blocks. A block that becomes resident knows at once what waits for it. On a replica that fails
 nothing is released, so nothing is scored for that; those that leave its queue are told as ever.
+
+*Stores.* Prefix blocks that the trace names may live beyond the HBM: in a host tier of each
+replica, in a pool that all share, or in both. With write = EVICTION a block that leaves the HBM is
+written to the host tier of its replica, and what leaves that for it to the pool; with COMPLETION
+each block is written to both, tail first, as its request makes it shared. A block that a store
+cannot take (it has no room at all, or all in it are being read) is passed on likewise, or lost.
+Writing a block that is there gains it rank. Writes take no time and no bandwidth: they run against
+the direction of the fetches. The first to go has the smallest (score, stamp); a stamp is new at
+each write and at the end of each read (fifo: when the block comes). Scores: lru and fifo 0; lfu the
+times written or read; cost the score of the last that went + 1 + c depth. Blocks that are being
+read stay. A replica that fails or stops loses its host tier, not written anywhere.
+
+*Fetches.* A WAITING request that is the head of its queue and has not fetched since it was last
+admitted looks beyond its h hit blocks: its host tier goes on to block m, the pool from there to
+block k (of those that the trace names, at most (need - 1) // B). If block h is on its way to the
+replica already, for another request, it leaves the queue and returns when that has landed. Else if
+k > h, and under fetch = CHEAPER the fetch is shorter than the time that it saves, it waits until
+its `need` tokens fit (FULL: prompt + output; the rule of admission for PROMPT), pins its h hits and
+the k - h blocks in their stores, leaves the queue, takes k - h blocks, and up to two flows start:
+host tier to replica over the tier's own link, pool to replica over the pool's egress and the
+ingress of the replica's NIC. Shorter: t(need - h B after h B) - t(need - k B after k B), each alone
+in an iteration that is not cut, exceeds the larger of the flows' times, at the share that one flow
+more would have of each link now, plus the latency. The last flow's end and the largest latency of
+the stores read bring the landing: the blocks become resident, unless they are, all are released as
+if the request had finished, and it goes back to the queue with its key and is admitted like any
+other that hits. It counts in the batch meanwhile. So nothing but fetches holds blocks for them, and
+these end.
 
 *Plan (rank 5, 6)* of replica r, which is up or draining:
 
@@ -145,7 +173,7 @@ units per tick. The end frees the source's blocks and marks the request as arriv
 destination, which joins it at its next plan. Source and destination are woken.
 
 *Cancel.* Waiting (also SWAPPED, REMOTE, parked): leaves at once. In the batch: at the end of the
-iteration that runs. In hand-over or transfer: when that ends.
+iteration that runs. In hand-over or transfer: when that ends. In a fetch: when that lands.
 
 *Token gaps.* Each output token but a request's first counts one gap, the time since its previous
 token, in a histogram with 64 bins an octave (`outcome.gap_bin`).
@@ -153,6 +181,8 @@ token, in a histogram with 64 bins an octave (`outcome.gap_bin`).
 *Waking.* An idle replica plans at the same instant (rank 6). A busy one is left alone unless it is
 in a skip of identical iterations that the news could change: then it plans at the first iteration
 end at or after the instant. A plan that held something back for a later one is a single iteration.
+With stores a skip ends before its first eviction, which is news to all, and there is none while a
+request waits and the batch has room.
 
 *End.* A run ends with its last request, or when nothing can happen any more. Requests that are then
 parked, or wait for those to end, are left unfinished; any other state is an error.
@@ -162,7 +192,9 @@ request that is there, on its way there or whose KV is there is routed again in 
 + 1, need = prompt + generated; one whose client has given up meanwhile is cancelled instead). Flows
 from and to it end.
 
-Sources: continuous batching: Yu et al., "Orca", OSDI 2022; paged KV: Kwon et al.,
+Sources: KV pools: Qin et al., "Mooncake", FAST 2025; Zuo et al., "CloudMatrix384", arXiv
+2506.12708; a fetch before a request is admitted: vLLM's asynchronous KV connectors (state
+WAITING_FOR_REMOTE_KVS); continuous batching: Yu et al., "Orca", OSDI 2022; paged KV: Kwon et al.,
 "PagedAttention", SOSP 2023; chunked prefill: Agrawal et al., "Sarathi-Serve", OSDI 2024;
 disaggregation: Zhong et al., "DistServe", OSDI 2024 and Patel et al., "Splitwise", ISCA 2024;
 max-min fairness by progressive filling: Bertsekas and Gallager, "Data Networks", section 6.5.2.

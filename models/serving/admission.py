@@ -12,6 +12,7 @@ from mltwin.sim.eventlog import log_event
 from mltwin.sim.jit import handler
 
 from .batch import join_decode, leave_queue, reserved_blocks
+from .fetching import LEFT_QUEUE, NO_FETCH, fetch_first
 from .memory import blocks_for, match_prefix, pin_prefix, take_blocks
 from .network import flow_start
 from .outcome import ADMIT, TRANSFER_START
@@ -49,6 +50,8 @@ def admit_waiting(S: Any, r: int, now: int, budget: int) -> int:
             chunk = _admit_prefill(S, r, i, now, available, budget)
             if chunk == 0:
                 break
+            if chunk < 0:
+                continue
             kv = S.req[i].kv - chunk
             work += chunk * kv + chunk * (chunk + 1) // 2
             budget -= chunk
@@ -110,7 +113,10 @@ def _admit_remote(S: Any, r: int, i: int, now: int, available: int) -> bool:
 
 @handler
 def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int) -> int:
-    """Admit a request that has to be prefilled; returns its chunk, 0 if it does not fit."""
+    """Admit a request that has to be prefilled; returns its chunk.
+
+    0 if it does not fit, -1 if it has left the queue to fetch blocks from the stores.
+    """
     x = S.rep[r]
     k = S.kinds[x.kind]
     q = S.req[i]
@@ -119,6 +125,10 @@ def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int
     hit = np.int64(0)
     evictable = np.int64(0)
     if S.par[0].caching:
+        if S.par[0].stores:
+            answer = fetch_first(S, r, i, now, available)
+            if answer != NO_FETCH:
+                return np.int64(-1 if answer == LEFT_QUEUE else 0)
         hit, evictable = match_prefix(S, r, i)
     missing = need - hit * b
     chunk = missing
@@ -143,6 +153,8 @@ def _admit_prefill(S: Any, r: int, i: int, now: int, available: int, budget: int
         pin_prefix(S, r, i, hit)
         S.info[i].cached = hit * b
         S.glob[0].hit_tokens += hit * b
+        if S.par[0].stores:
+            S.fetch[i].tried = 0
     _leave_for_batch(S, r, i, now)
     take_blocks(S, r, blocks)
     log_event(S, now, ADMIT, i, r)

@@ -16,6 +16,7 @@ from mltwin.sim.jit import handler
 
 from .gaps import count_gaps, count_run
 from .memory import (
+    add_duplicates,
     blocks_for,
     count_wanted,
     name_blocks,
@@ -316,6 +317,7 @@ def finish_decodes(S: Any, r: int, now: int) -> None:
         finish_pop(S, r, np.int64(x.decoding))
         if S.par[0].caching:
             share_blocks(S, r, i, S.req[i].offset + x.G)
+            add_duplicates(S)
         leave_decode(S, r, i, now)
         finish_request(S, r, i, now)
 
@@ -360,9 +362,11 @@ def block_limit(S: Any, r: int, k: int) -> int:
         return k
     n = x.decoding
     available = x.free + x.evictable
-    if x.waiting > 0 and S.par[0].caching and S.kinds[x.kind].reserve == CHUNK:
+    if S.par[0].caching and (
+        S.par[0].stores or (x.waiting > 0 and S.kinds[x.kind].reserve == CHUNK)
+    ):
         # An eviction may shorten what the first in the queue finds resident; with chunks that can
-        # let it in. So such a run ends before the first eviction.
+        # let it in. With stores it is news to all. So such a run ends before the first eviction.
         available = x.free
     if available >= ((k + b - 1) // b) * n:
         return k

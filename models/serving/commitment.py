@@ -20,7 +20,7 @@ from .batch import (
 )
 from .gaps import count_gaps
 from .hooks import DECODE_ROLE, EVERY_ITERATION, UP
-from .memory import blocks_for, release_blocks, share_blocks
+from .memory import add_duplicates, blocks_for, release_blocks, share_blocks
 from .outcome import FIRST, HAND_OVER
 from .queues import ID_MASK, fail_request
 from .tables import HANDOVER
@@ -89,6 +89,8 @@ def _end_prefill(S: Any, r: int, i: int, now: int) -> None:
     q.last = now
     q.source = r
     if v.generated >= q.output:
+        if S.par[0].caching:
+            add_duplicates(S)
         release_blocks(S, r, i, reserved_blocks(S, r, i, np.int64(q.need)), now)
         finish_request(S, r, i, now)
         return

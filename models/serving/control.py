@@ -18,6 +18,7 @@ from .batch import (
     unassign,
 )
 from .commitment import handover_slot
+from .fetching import drop_fetch, keep_landings
 from .hooks import (
     ACTION,
     ARGUMENT,
@@ -43,6 +44,7 @@ from .tables import (
     DECODE,
     DRAIN_REPLICA,
     FAIL,
+    FETCHING,
     HANDOVER,
     LOST,
     PREFILL,
@@ -214,10 +216,15 @@ def _fail(S: Any, r: int, now: int) -> None:
         elif state == HANDOVER or state == REMOTE or state == TRANSFER:
             _forget_remote(S, r, i, now)
             remote_lost = True
+        elif state == FETCHING:
+            drop_fetch(S, r, i, now)
+            _forget(S, r, i, now)
     x.root = -1
     _reset(S, r)
     if remote_lost:
         _repair_chains(S)
+    if S.par[0].stores:
+        keep_landings(S)
     heap_remove(S, r)
     heap_remove(S, startup_slot(S, r))
     _route_lost(S, now)
@@ -258,6 +265,8 @@ def _forget(S: Any, r: int, i: int, now: int) -> None:
         return
     q.state = LOST
     q.kv = 0
+    if S.par[0].stores:
+        S.fetch[i].tried = 0
     q.need = S.info[i].prompt + S.info[i].generated
     S.info[i].attempts += 1
     log_event(S, now, LOG_LOST, i, r)
@@ -339,6 +348,9 @@ def _reset(S: Any, r: int) -> None:
     x.handover_tail = -1
     x.cancel_head = -1
     x.cancel_tail = -1
+    if S.par[0].stores:
+        S.stores[r].fetch_head = -1
+        S.stores[r].fetch_tail = -1
     heap_remove(S, handover_slot(S, r))
     clear_memory(S, r)
 

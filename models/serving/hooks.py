@@ -9,7 +9,8 @@ request    one `REQUEST` record
 replicas   array of `REPLICA` records, one per replica; as it was at the last snapshot when the
            scenario sets a stale view (`snapshot_s`)
 tenants    array of `TENANT` records
-hits       int32 per replica: leading KV blocks of this request that are resident there (live)
+hits       int32 per replica: leading KV blocks of this request that are resident there (live);
+           with a prefix pool as many more: those in its reach, resident or in its stores
 block      one `BLOCK` record
 ctx        one `CONTEXT` record
 params     float64 array, the policy's parameters in the order in which it declares them

@@ -1,9 +1,10 @@
 """Conservation: what must hold after every event, checked in NumPy on the kernel's tables.
 
 requests = not arrived + waiting + running + between replicas + parked + ended; blocks = free +
-evictable + pinned + private; tokens made = tokens of requests; bytes still to move <= bytes sent;
-what blocks know of the queue is what waits in it; the clock never goes back. `check_state` runs at
-the end of every run; tests call it after every event.
+evictable + pinned + private; those of a store = written less evicted and lost, each in one place;
+tokens made = tokens of requests; bytes still to move <= bytes sent; what blocks know of the queue
+is what waits in it; the clock never goes back. `check_state` runs at the end of every run; tests
+call it after every event.
 """
 
 from collections import Counter
@@ -14,12 +15,14 @@ import numpy as np
 from mltwin.sim.errors import KernelError
 
 from .passes import OUT_OF_ORDER, STATE_COUNTS, UNEVEN, count_states
+from .store_state import broken_store_law, parts_moving
 from .tables import (
     ARRIVED,
     CANCELLED,
     CHUNK,
     DECODE,
     DONE,
+    FETCHING,
     FULL,
     HANDOVER,
     NEW,
@@ -38,10 +41,10 @@ def _among(*states: int) -> np.ndarray:
     return np.isin(np.arange(len(STATE_NAMES)), states)
 
 
-_ASSIGNED = _among(WAITING, PREFILL, DECODE, HANDOVER, REMOTE, TRANSFER, ARRIVED, SWAPPED)
+_ASSIGNED = _among(WAITING, PREFILL, DECODE, HANDOVER, REMOTE, TRANSFER, ARRIVED, SWAPPED, FETCHING)
 _QUEUED = _among(WAITING, REMOTE, SWAPPED)
 _AWAY = _among(HANDOVER, TRANSFER)
-_HOLDS_HERE = _among(PREFILL, DECODE, TRANSFER, ARRIVED)
+_HOLDS_HERE = _among(PREFILL, DECODE, TRANSFER, ARRIVED, FETCHING)
 _HOLDS_AT_SOURCE = _among(HANDOVER, REMOTE, TRANSFER)
 
 
@@ -65,10 +68,11 @@ def check_state(S: Any, counts: np.ndarray | None = None) -> None:
 def _first_problem(S: Any, counts: np.ndarray) -> str | None:
     state = np.asarray(S.req["state"])
     present = np.zeros(0, np.int64)
-    if counts[NEW + 1 : DONE].any():
-        present = np.flatnonzero((state != NEW) & (state < DONE))  # the others hold nothing
+    if counts[NEW + 1 : DONE].any() or counts[FETCHING]:
+        here = ((state != NEW) & (state < DONE)) | (state == FETCHING)
+        present = np.flatnonzero(here)  # the others hold nothing
     problem = _requests(S, counts)
-    for law in (_queues, _blocks, _wanted, _tokens, _flows):
+    for law in (_queues, _blocks, _wanted, _tokens, _flows, broken_store_law):
         problem = problem or law(S, present, state[present])
     return problem
 
@@ -235,6 +239,8 @@ def _private_blocks(S: Any, r: int, i: int, state: int) -> int:
     if q.replica == r and state == PREFILL:
         kv = int(q.kv) if S.kinds[x.kind].reserve == CHUNK else int(q.need)
         total += _reserved(S, r, i, kv) - int(q.shared)
+    if q.replica == r and state == FETCHING and S.fetch[i].owner < 0:
+        total += int(S.fetch[i].reach) - int(q.shared)
     if q.replica == r and state == DECODE:
         kv = int(q.offset + x.G)
         paid = 1 if x.busy and x.decodes and kv % b == 0 else 0
@@ -266,8 +272,9 @@ def _tokens(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
 def _flows(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
     """As many flows as requests in transfer; no link carries more than it can."""
     active = len(S.flows) - int(S.glob[0].free_flows)
-    if active != int((state == TRANSFER).sum()):
-        return f"{active} flows, {int((state == TRANSFER).sum())} requests in transfer"
+    moving = int((state == TRANSFER).sum()) + parts_moving(S, present, state)
+    if active != moving:
+        return f"{active} flows, {moving} of requests in transfer or fetching"
     if active == 0:
         return None
     free = set(S.free_flow[: int(S.glob[0].free_flows)].tolist())

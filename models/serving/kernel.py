@@ -23,6 +23,7 @@ from .control import (
     scale_slot,
     snapshot_slot,
 )
+from .fetching import landing_slot, on_landing
 from .layout import WORLD
 from .lifecycle import on_arrival, on_cancel, on_handover, on_transfer_end
 from .planning import plan
@@ -62,6 +63,8 @@ def _timer_event(S: Any, slot: int, now: int) -> None:
         on_ready(S, slot - 2 * n - p.n_nics, now)
     elif slot == scale_slot(S):
         on_scale(S, now)
+    elif slot == landing_slot(S):
+        on_landing(S, now)
     else:
         on_snapshot(S, now)
 

@@ -47,6 +47,15 @@ PARAMETERS = record(
         ("own_ids", "i8", "block ids from here on belong to single requests"),
         ("has_own", "i8", "1: requests may have ids of their own"),
         ("check", "i8"),
+        ("stores", "i8", "1: prefix blocks live in host tiers or a pool too"),
+        ("store_nic", "i8", "the pool's; the host tiers' follow"),
+        ("fetching", "i8", "FETCH_NEVER, FETCH_ALWAYS, FETCH_CHEAPER"),
+        ("write_back", "i8", "1: blocks that are evicted go to the stores"),
+        ("write_through", "i8", "1: blocks go to the stores as they are complete"),
+        ("store_policy", "i8"),
+        ("store_depth_cost", "f8", "a block's cost for each block before it, alone it is 1"),
+        ("host_latency", "i8", "ticks"),
+        ("pool_latency", "i8", "ticks"),
     ],
 )
 
@@ -181,6 +190,56 @@ RELEASE = record(
     [("released", "i8", "ticks"), ("depth", "i4"), ("behind", "i4"), ("wanted", "i4")],
 )
 
+STORE = record(
+    "Store",
+    [
+        ("capacity", "i8", "blocks"),
+        ("used", "i8", "blocks, pinned ones included"),
+        ("ready", "i8", "blocks in its heap"),
+        ("offset", "i8", "of its rows in `entries` and `store_heap`"),
+        ("age", "f8", "score of the block evicted last"),
+        ("written", "i8", "blocks that came"),
+        ("evicted", "i8", "blocks"),
+        ("lost", "i8", "blocks gone with their replica"),
+        ("refused", "i8", "blocks that found all others being read"),
+        ("read", "i8", "blocks fetched"),
+        ("fetch_head", "i8", "first request that waits for a fetch to its replica, -1"),
+        ("fetch_tail", "i8"),
+        ("fetches", "i8", "of all replicas; this and on: of the pool's row only"),
+        ("followed", "i8", "times that a request waited for another's fetch"),
+        ("copies", "i8", "blocks fetched that another replica had in its HBM"),
+        ("duplicates", "i8", "copies of blocks beyond the first, in HBM, now"),
+        ("duplicates_sum", "i8", "the same, summed over ends of completed requests"),
+        ("stamps", "i8", "given out"),
+    ],
+)
+ENTRY = record(
+    "Entry",
+    [
+        ("score", "f8"),
+        ("stamp", "i8"),
+        ("block", "i4"),
+        ("pins", "i4", "fetches that read it"),
+        ("touches", "i4", "times written or read"),
+        ("place", "i4", "in its heap"),
+    ],
+)
+FETCH = record(
+    "Fetch",
+    [
+        ("since", "i8", "ticks: when it left the queue"),
+        ("waited", "i8", "ticks, over all fetches"),
+        ("tokens", "i8", "fetched"),
+        ("hit", "i4", "leading blocks that were resident"),
+        ("hosted", "i4", "from there up to here from the host tier"),
+        ("reach", "i4", "and up to here from the pool"),
+        ("owner", "i4", "request whose fetch it waits for, -1: its own"),
+        ("following", "i4", "next of those that wait at its replica, -1"),
+        ("parts", "i4", "flows that have not ended"),
+        ("tried", "i4", "1: has fetched since it was last admitted"),
+    ],
+)
+
 FLOW = record(
     "Flow",
     [
@@ -263,6 +322,12 @@ _TABLES: dict[str, Any] = {
     "demand": np.int32,
     "scores": SCORE,
     "evict_heap": np.int32,
+    "stores": STORE,
+    "entries": ENTRY,
+    "store_heap": np.int32,
+    "store_map": np.int32,
+    "block_depth": np.int32,
+    "fetch": FETCH,
     "cells": CELL,
     "token_row": np.int32,
     "knots": np.int64,
@@ -278,7 +343,10 @@ _TABLES: dict[str, Any] = {
     **{f"{hook}_params": np.float64 for hook in HOOKS},
     **{f"{hook}_memory": np.float64 for hook in HOOKS},
 }
-for _heap in (make_timers(0), make_pairs(0, "pending"), make_pairs(0, "expiry")):
+for _heap in (
+    make_timers(0),
+    *(make_pairs(0, name) for name in ("pending", "expiry", "landing")),
+):
     _TABLES.update({name: array.dtype for name, array in _heap.items()})
 
 HOOK_SIGNATURES = {hook: signature(hook) for hook in HOOKS}

@@ -19,6 +19,7 @@ from .batch import (
     unassign,
 )
 from .commitment import HANDOVER_RANK, handover_slot
+from .fetching import on_part_end
 from .hooks import ENQUEUE, PREFILL_ROLE, UP
 from .memory import blocks_for, count_hits, release_blocks
 from .network import flow_end
@@ -28,6 +29,7 @@ from .tables import (
     ARRIVED,
     CANCELLED,
     DECODE,
+    FETCHING,
     HANDOVER,
     PARKED,
     PREFILL,
@@ -213,6 +215,9 @@ def on_transfer_end(S: Any, ingress: int, now: int) -> None:
     f = S.links[ingress].next_end
     i = S.flows[f].request
     q = S.req[i]
+    if q.state == FETCHING:
+        on_part_end(S, f, i, now)
+        return
     r = np.int64(q.replica)
     flow_end(S, f, now)
     release_source(S, i, now)
@@ -253,7 +258,7 @@ def on_cancel(S: Any, i: int, now: int) -> None:
             x.cancel_head = i
         x.cancel_tail = i
         wake(S, r, now, True)
-    elif state == HANDOVER or state == TRANSFER:
+    elif state == HANDOVER or state == TRANSFER or state == FETCHING:
         q.cancel = 1
     elif state == ARRIVED:
         _cancel_arriving(S, r, i, state, now)

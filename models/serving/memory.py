@@ -16,6 +16,7 @@ import numpy as np
 from mltwin.sim.jit import handler
 
 from .evicting import NOWHERE, first_victim, make_evictable, score_again, stop_evictable
+from .stores import in_host, in_pool, store_clear, write_back, write_through
 from .tables import SWAPPED
 
 
@@ -36,9 +37,32 @@ def is_resident(S: Any, r: int, block: int) -> bool:
 
 
 @handler
+def _held_elsewhere(S: Any, r: int, block: int) -> bool:
+    """Whether another replica than r has a block in its HBM."""
+    words = S.par[0].words
+    for w in range(words):
+        held = S.holders[block * words + w]
+        if w == r >> 6:
+            held &= ~(np.uint64(1) << np.uint64(r & 63))
+        if held != np.uint64(0):
+            return True
+    return False
+
+
+@handler
+def add_duplicates(S: Any) -> None:
+    """A request is complete: the copies of blocks in HBM beyond the first are added up."""
+    if S.par[0].stores:
+        pool = S.stores[S.par[0].n_replicas]
+        pool.duplicates_sum += pool.duplicates
+
+
+@handler
 def _mark_resident(S: Any, r: int, block: int, resident: bool) -> None:
     if block >= S.par[0].own_ids:
         return  # only its request asks for it, and looks into the map
+    if S.par[0].stores and _held_elsewhere(S, r, block):
+        S.stores[S.par[0].n_replicas].duplicates += 1 if resident else -1
     place = block * S.par[0].words + (r >> 6)
     bit = np.uint64(1) << np.uint64(r & 63)
     if resident:
@@ -128,6 +152,8 @@ def take_blocks(S: Any, r: int, n: int) -> None:
         _mark_resident(S, r, block, False)
         S.free_slot[start + x.free_slots] = slot
         x.free_slots += 1
+        if S.par[0].write_back and block < S.par[0].own_ids:
+            write_back(S, r, block)
 
 
 @handler
@@ -242,10 +268,28 @@ def count_wanted(S: Any, r: int, i: int, change: int) -> None:
 @handler
 def share_blocks(S: Any, r: int, i: int, tokens: int) -> None:
     """Make the full blocks of the first `tokens` tokens resident; give duplicates back."""
+    upto = min(_ids_known(S, i), tokens // S.par[0].block_tokens)
+    if S.par[0].write_through:
+        q = S.req[i]
+        write_through(S, r, i, np.int64(q.shared), min(upto, np.int64(q.n_ids)))
+    _share(S, r, i, upto)
+
+
+@handler
+def share_fetched(S: Any, r: int, i: int, upto: int) -> None:
+    """The first `upto` blocks of request i, fetched from the stores, become resident on r."""
+    first = S.block_start[i]
+    for j in range(np.int64(S.req[i].shared), upto):
+        if _held_elsewhere(S, r, np.int64(S.block_ids[first + j])):
+            S.stores[S.par[0].n_replicas].copies += 1
+    _share(S, r, i, upto)
+
+
+@handler
+def _share(S: Any, r: int, i: int, upto: int) -> None:
     q = S.req[i]
     x = S.rep[r]
     start = r * S.par[0].block_stride
-    upto = min(_ids_known(S, i), tokens // S.par[0].block_tokens)
     first = S.block_start[i]
     for j in range(np.int64(q.shared), upto):
         block = _block_of(S, i, first, j)
@@ -285,7 +329,10 @@ def release_blocks(S: Any, r: int, i: int, total: int, now: int) -> None:
 
 @handler
 def count_hits(S: Any, i: int) -> None:
-    """Fill `hits`: leading blocks of request i that are resident on each replica."""
+    """Fill `hits`: leading blocks of request i that are resident on each replica.
+
+    With stores also, behind these: those in reach of each, resident or in its stores.
+    """
     p = S.par[0]
     n = min(np.int64(S.req[i].n_ids), (np.int64(S.req[i].need) - 1) // p.block_tokens)
     hits = S.hits
@@ -306,6 +353,10 @@ def count_hits(S: Any, i: int) -> None:
             alive = still
             if alive == np.uint64(0):
                 break
+    if p.stores:
+        for r in range(p.n_replicas):
+            hosted = in_host(S, r, i, np.int64(hits[r]), n)
+            hits[p.n_replicas + r] = in_pool(S, i, hosted, n)
 
 
 @handler
@@ -319,6 +370,8 @@ def clear_memory(S: Any, r: int) -> None:
     x.lru_tail = NOWHERE
     x.last_evicted = 0.0
     x.host_free = S.kinds[x.kind].host_blocks
+    if p.stores:
+        store_clear(S, r)
     if not p.caching:
         return
     for place in range(r * p.map_slots, (r + 1) * p.map_slots):

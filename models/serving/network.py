@@ -25,22 +25,28 @@ _UNLIMITED = 2**62
 
 @handler
 def flow_start(S: Any, i: int, source: int, destination: int, tokens: int, now: int) -> None:
-    """The KV of `tokens` tokens of request i starts to move."""
+    """The KV of `tokens` tokens of request i starts to move from replica to replica."""
+    S.glob[0].flows += 1
+    flow_begin(S, i, np.int64(S.nic_of[source]), np.int64(S.nic_of[destination]), tokens, now)
+
+
+@handler
+def flow_begin(S: Any, i: int, source: int, destination: int, tokens: int, now: int) -> None:
+    """The KV of `tokens` tokens of request i starts to move from NIC to NIC."""
     g = S.glob[0]
     p = S.par[0]
     if g.free_flows == 0:
         fail_request(S, ERROR_FLOWS, i, destination)
         return
     g.free_flows -= 1
-    g.flows += 1
     f = np.int64(S.free_flow[g.free_flows])
     x = S.flows[f]
     x.remaining = tokens * p.kv_unit
     x.rate = 0
     x.last = now
     x.request = i
-    x.egress = np.int64(S.nic_of[source])
-    x.ingress = p.n_nics + np.int64(S.nic_of[destination])
+    x.egress = source
+    x.ingress = p.n_nics + destination
     out = S.links[x.egress]
     x.next_out = out.head
     x.previous_out = -1

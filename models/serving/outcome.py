@@ -26,7 +26,9 @@ import numpy as np
     REPLICA_STATE,  # replica; new state
     REPLICA_ROLE,  # replica; new role
     ITERATION,  # replica; tokens (logged as it is planned, when skipping is off)
-) = range(16)
+    FETCH_START,  # request; replica (it leaves the queue for blocks from the stores)
+    FETCH_END,  # request; replica (it queues again)
+) = range(18)
 EVENT_NAMES = (
     "arrive",
     "refuse",
@@ -44,6 +46,8 @@ EVENT_NAMES = (
     "replica_state",
     "replica_role",
     "iteration",
+    "fetch_start",
+    "fetch_end",
 )
 
 BY_POLICY, TOO_LONG = range(2)  # reasons of a refusal
@@ -104,6 +108,26 @@ REPLICA_COLUMNS = (
     "peak_blocks",  # most blocks ever held by requests (evictable ones not counted)
     "up_ticks",  # ticks starting, up or draining
 )
+FETCH_COLUMNS = (  # of runs with stores only
+    "fetched",  # tokens brought from the stores
+    "fetch_wait",  # ticks out of the queue for that, or for another's fetch
+)
+STORE_TOTALS = (  # of runs with stores only; blocks but for the first two
+    "fetches",
+    "followed",  # times that a request waited for another's fetch
+    "copies",  # fetched though another replica had them in its HBM
+    "duplicates",  # copies of blocks in HBM beyond the first, summed over ends of requests
+    "host_read",
+    "host_written",
+    "host_evicted",
+    "host_refused",
+    "host_used",  # at the end
+    "pool_read",
+    "pool_written",
+    "pool_evicted",
+    "pool_refused",
+    "pool_used",
+)
 TOTALS = ("hit_tokens", "evictions", "flows", "refused", "cancelled", "done", "end")
 
 
@@ -112,7 +136,8 @@ class Outcome:
     """Columns of a finished run.
 
     requests: REQUEST_COLUMNS, each of n; replicas: REPLICA_COLUMNS, each of r; totals: TOTALS
-    (`end` is the time of the last event); gaps: int64 histogram of token gaps; log: record array
+    (`end` is the time of the last event); stores: STORE_TOTALS where there are stores, and then
+    requests have FETCH_COLUMNS too; gaps: int64 histogram of token gaps; log: record array
     (time, kind, entity, value) or None; batches: what ran when, or None.
     """
 
@@ -123,6 +148,7 @@ class Outcome:
     log: np.ndarray | None = None
     batches: np.ndarray | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    stores: dict[str, int] = field(default_factory=dict)
 
     def differences(self, other: "Outcome") -> list[str]:
         """Where two outcomes differ, in words; empty when they are equal bit for bit."""
@@ -141,6 +167,11 @@ class Outcome:
             f"totals.{k}: {self.totals[k]} != {other.totals[k]}"
             for k in TOTALS
             if self.totals[k] != other.totals[k]
+        ]
+        found += [
+            f"stores.{k}: {self.stores.get(k)} != {other.stores.get(k)}"
+            for k in sorted({*self.stores, *other.stores})
+            if self.stores.get(k) != other.stores.get(k)
         ]
         if not np.array_equal(self.gaps, other.gaps):
             found.append(f"gaps: {self.gaps.sum()} and {other.gaps.sum()} counted, bins differ")

@@ -158,6 +158,8 @@ def _identical(S: Any, r: int, context: int) -> int:
         n = min(n, max(1, k.wait_iterations - x.since))
     if n > 1:
         n = block_limit(S, r, n)
+    if x.waiting > 0 and S.par[0].stores and x.decoding + x.inflight < k.max_batch:
+        n = np.int64(1)  # what others write to the stores may let the first in the queue in
     return n
 
 

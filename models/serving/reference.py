@@ -26,7 +26,15 @@ from .hooks import (
     DECODE_ROLE,
     PREFILL_ROLE,
 )
-from .outcome import GAP_BINS, REPLICA_COLUMNS, REQUEST_COLUMNS, TOTALS, Outcome, gap_bin
+from .outcome import (
+    FETCH_COLUMNS,
+    GAP_BINS,
+    REPLICA_COLUMNS,
+    REQUEST_COLUMNS,
+    TOTALS,
+    Outcome,
+    gap_bin,
+)
 from .reference_checks import check_conservation
 from .reference_clock import ARRIVAL, CANCELLATION, Clock, Timer
 from .reference_control import Control
@@ -34,11 +42,13 @@ from .reference_network import Network
 from .reference_policies import Policies
 from .reference_replica import Replica
 from .reference_request import QUEUED, RUNNING, Request, requests_of
+from .reference_stores import Stores
 from .tables import (
     ARRIVED,
     CANCELLED,
     DECODE,
     DONE,
+    FETCHING,
     HANDOVER,
     PARKED,
     PREFILL,
@@ -108,6 +118,7 @@ class Simulation:
         self.gaps = np.zeros(GAP_BINS, np.int64)
         self.hit_tokens = self.started_flows = 0
         self.policies = Policies(self, policies)
+        self.stores = Stores(self) if inp.stores else None
         self.replicas = [Replica(self, r) for r in range(len(inp.kind_of))]
         self.network = Network(
             self.clock, [int(u) for u in inp.link_units_per_tick()], self._transfer_ends
@@ -239,7 +250,7 @@ class Simulation:
             q.leaving = True
             assert r is not None
             r.leaving.append(q)
-        elif q.state in (HANDOVER, TRANSFER):
+        elif q.state in (HANDOVER, TRANSFER, FETCHING):
             q.leaving = True
         else:
             if q.state == PARKED:
@@ -299,6 +310,10 @@ class Simulation:
         self.network.start(q, q.source.nic, q.replica.nic, units)
 
     def _transfer_ends(self, q: Request) -> None:
+        if q.state == FETCHING:
+            assert self.stores is not None
+            self.stores.part_ended(q)
+            return
         r = q.replica
         assert r is not None
         self.log(outcome.TRANSFER_END, q.id, r.index)
@@ -319,7 +334,7 @@ class Simulation:
         own = {"replica": "last_replica"}
         requests = {
             name: np.array([getattr(q, own.get(name, name)) for q in self.requests], np.int64)
-            for name in REQUEST_COLUMNS
+            for name in (*REQUEST_COLUMNS, *(FETCH_COLUMNS if self.stores else ()))
         }
         replicas = {
             name: np.array([self._replica_column(r, name) for r in self.replicas], np.int64)
@@ -337,7 +352,8 @@ class Simulation:
         }
         assert set(totals) == set(TOTALS)
         log = None if self.rows is None else np.array(self.rows, LOG_ROW).view(np.recarray)
-        return Outcome(requests, replicas, totals, self.gaps, log)
+        stores = self.stores.totals() if self.stores else {}
+        return Outcome(requests, replicas, totals, self.gaps, log, stores=stores)
 
     @staticmethod
     def _replica_column(r: Replica, name: str) -> int:

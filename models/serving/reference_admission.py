@@ -20,7 +20,7 @@ def admit(r: Replica, chunks: list[tuple[Request, int]]) -> None:
         if r.kind.mixed:
             scheduled += len(r.decoding)
         budget = r.kind.max_tokens - scheduled
-        batch = len(r.decoding) + new + len(r.inbound) + r.late.slots
+        batch = len(r.decoding) + new + len(r.inbound) + len(r.fetching) + r.late.slots
         if batch >= r.kind.max_batch or budget <= 0:
             return
         head = min(r.queue, key=lambda q: (q.key, q.id))
@@ -29,6 +29,12 @@ def admit(r: Replica, chunks: list[tuple[Request, int]]) -> None:
         available = r.memory.available - r.late.blocks
         if r.memory.holdings:
             available -= r.kind.watermark
+        if head.state == WAITING and r.simulation.stores:
+            left = r.simulation.stores.fetch_first(r, head, available)
+            if left:
+                continue
+            if left is None:
+                return
         if head.state == WAITING:
             fits = _admit_waiting(r, head, available, budget, scheduled, chunks)
         elif head.state == SWAPPED:
@@ -78,6 +84,7 @@ def _admit_waiting(
     r.leave_queue(q)
     r.memory.take(q.id, n)
     q.kv = q.cached = cached
+    q.tried = False
     sim.hit_tokens += cached
     if q.scheduled < 0:
         q.scheduled = sim.clock.now

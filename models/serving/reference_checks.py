@@ -16,6 +16,7 @@ from .tables import (
     CHUNK,
     DECODE,
     DONE,
+    FETCHING,
     FULL,
     HANDOVER,
     NEW,
@@ -44,6 +45,8 @@ def check_conservation(sim: Simulation) -> None:
     _check_tokens(sim)
     _check_tenants(sim)
     _check_bytes(sim)
+    if sim.stores:
+        sim.stores.check()
 
 
 def _check_requests(sim: Simulation) -> None:
@@ -55,6 +58,7 @@ def _check_requests(sim: Simulation) -> None:
         places += [(q, (DECODE,), r) for q in r.decoding]
         places += [(q, (ARRIVED,), r) for q in r.arrived if q.state != CANCELLED]
         places += [(q, (TRANSFER,), r) for q in r.inbound]
+        places += [(f.request, (FETCHING,), r) for f in r.fetching]
         places += [(q, (HANDOVER,), r) for _, q in r.coming]
     places += [(q, (PARKED,), None) for q in sim.parked]
     assert len(places) == len({q.id for q, _, _ in places}), "a request stands in two places"
@@ -110,6 +114,9 @@ def _check_holdings(sim: Simulation, r: Replica) -> None:
     for q in r.inbound:
         n = r.blocks_of(q.prompt + q.output if r.kind.reserve == FULL else q.need)
         expected[q.id] = (n, n)
+    for f in r.fetching:
+        if f.owner is None:
+            expected[f.request.id] = (f.reach, f.reach)
     for q in r.outbound + r.arrived:
         expected[q.id] = (r.blocks_of(q.kv), _most(r, q))
     assert set(expected) == set(r.memory.holdings), f"replica {r.index} has other holders"
@@ -130,7 +137,7 @@ def _check_tokens(sim: Simulation) -> None:
     assert generated == firsts + int(sim.gaps.sum())
     for q in sim.present.values():
         assert 0 <= q.generated < q.output
-        if q.state in (PREFILL, WAITING, PARKED):
+        if q.state in (PREFILL, WAITING, PARKED, FETCHING):
             assert q.need == q.prompt + q.generated and 0 <= q.kv < q.need
         else:
             assert q.kv == q.prompt + q.generated - 1, f"request {q.id} has {q.kv} tokens of KV"
@@ -160,4 +167,6 @@ def _check_bytes(sim: Simulation) -> None:
     for link, units in load.items():
         # each flow gets at least one unit per tick, even where there is less
         assert units <= max(sim.network.capacity[link], users[link]), f"link {link} is overloaded"
-    assert set(sim.network.flows) == {q.id for r in sim.replicas for q in r.inbound}
+    moving = [q for r in sim.replicas for q in r.inbound]
+    moving += [f.request for r in sim.replicas for f in r.fetching for _ in range(f.parts)]
+    assert sorted(i for i, _ in sim.network.flows) == sorted(q.id for q in moving)

@@ -30,6 +30,7 @@ from .tables import (
     CHANGE_ROLE,
     DRAIN_REPLICA,
     FAIL,
+    FETCHING,
     HANDOVER,
     NEW,
     PARKED,
@@ -152,6 +153,7 @@ class Control:
             else:
                 sim.log(LOST, q.id, r.index)
                 sim.move(q, NEW)
+                q.tried = False
                 q.kv, q.need = 0, q.prompt + q.generated
                 q.attempts += 1
                 again.append(q)
@@ -166,10 +168,13 @@ class Control:
             r.coming = [(time, other) for time, other in r.coming if other is not q]
             r.set_hand_over()
         elif q.state == TRANSFER:
-            sim.network.stop(q)
+            sim.network.stop(q, r.nic)
             r.inbound.remove(q)
             if r is not failed:
                 r.memory.release(q.id)
+        elif q.state == FETCHING:
+            assert sim.stores is not None
+            sim.stores.drop(r, q)
         if q.source is failed:
             failed.outbound.remove(q)  # its KV is lost, not released
             q.source = None

@@ -38,13 +38,20 @@ class Memory:
 
     score(request id, block) is called as a block becomes evictable, and by `score_again`; smallest
     is evicted first, ties in the order of release. A constant score makes it LRU. now() is the
-    time in ticks.
+    time in ticks. evicted(id) is called for a block that has gone, completed(ids) for blocks, head
+    first, that a request has filled.
     """
 
     def __init__(
-        self, blocks: int, score: Callable[[int, Block], float], now: Callable[[], int]
+        self,
+        blocks: int,
+        score: Callable[[int, Block], float],
+        now: Callable[[], int],
+        evicted: Callable[[int], None] = lambda name: None,
+        completed: Callable[[Sequence[int]], None] = lambda names: None,
     ) -> None:
         self.blocks, self.score, self.now = blocks, score, now
+        self.evicted, self.completed = evicted, completed
         self.evictions = 0
         self.peak = 0  # most blocks held at once
         self.clear()
@@ -93,6 +100,7 @@ class Memory:
             del self.evictable[victim], self.resident[victim]
             self.free += 1
             self.evictions += 1
+            self.evicted(victim)
         self.free -= n
         self.holdings[request].private += n
 
@@ -100,9 +108,11 @@ class Memory:
         """Called at the end of each plan."""
         self.peak = max(self.peak, self.blocks - self.available)
 
-    def share(self, request: int, ids: Sequence[int], upto: int) -> None:
+    def share(self, request: int, ids: Sequence[int], upto: int, *, complete: bool = True) -> None:
         """The first `upto` blocks of a request become shared under their ids."""
         holding = self.holdings[request]
+        if complete:
+            self.completed(ids[len(holding.shared) : min(upto, len(ids))])
         for depth in range(len(holding.shared), min(upto, len(ids))):
             block = ids[depth]
             if block in self.resident:

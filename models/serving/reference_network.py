@@ -55,24 +55,28 @@ class Network:
         self.clock, self.ended = clock, ended
         self.nics = len(capacity)
         self.capacity = [*capacity, *capacity]
-        self.flows: dict[int, Flow] = {}  # by request id
+        self.flows: dict[tuple[int, int], Flow] = {}  # by request id and destination
 
     def start(self, request: Any, source: int, destination: int, units: int) -> None:
         """A flow of so many units for a request, from NIC to NIC."""
         timer = Timer(
-            self.clock, TRANSFER, entity(destination, request.id), lambda: self._end(request)
+            self.clock,
+            TRANSFER,
+            entity(destination, request.id),
+            lambda: self._end(request, destination),
         )
         path = (source, self.nics + destination)
-        self.flows[request.id] = Flow(path, timer, units, units, self.clock.now)
+        self.flows[request.id, destination] = Flow(path, timer, units, units, self.clock.now)
         self._solve()
 
-    def stop(self, request: Any) -> None:
-        """The flow of a request ends before its time."""
-        self.flows.pop(request.id).timer.clear()
-        self._solve()
+    def stop(self, request: Any, destination: int) -> None:
+        """The flow of a request to a NIC ends before its time, if it has not ended."""
+        if (request.id, destination) in self.flows:
+            self.flows.pop((request.id, destination)).timer.clear()
+            self._solve()
 
-    def _end(self, request: Any) -> None:
-        del self.flows[request.id]
+    def _end(self, request: Any, destination: int) -> None:
+        del self.flows[request.id, destination]
         self._solve()
         self.ended(request)
 

@@ -132,6 +132,9 @@ class Policies:
             return next(r for r in self.simulation.replicas if r.can(PREFILL_ROLE))
         depth = self.simulation.depth_of_hits(q)
         hits = [r.memory.hits(q.ids[: q.named], depth) for r in self.simulation.replicas]
+        if stores := self.simulation.stores:
+            near = list(zip(self.simulation.replicas, hits, strict=True))
+            hits += [stores.reach(r, q, hit)[1] for r, hit in near]
         answer = self._call(
             "route",
             self.request(q),

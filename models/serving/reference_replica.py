@@ -42,6 +42,7 @@ from .tables import (
 
 if TYPE_CHECKING:
     from .reference import Simulation
+    from .reference_stores import Fetch
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Replica:
     outbound: list[Request] = field(default_factory=list)  # KV here, decoded elsewhere
     coming: list[tuple[int, Request]] = field(default_factory=list)  # hand-overs and when
     leaving: list[Request] = field(default_factory=list)  # cancelled in the batch
+    fetching: list[Fetch] = field(default_factory=list)  # out of the queue for the stores
     assigned: set[Request] = field(default_factory=set)
     running: Iteration | None = None
     news: bool = False  # for priorities that are recomputed on events
@@ -119,6 +121,8 @@ class Replica:
             self.kind.blocks,
             lambda request, block: sim.policies.evict(request, block, self),
             lambda: sim.clock.now,
+            lambda name: sim.stores.evicted(index, name) if sim.stores else None,
+            lambda names: sim.stores.completed(index, names) if sim.stores else None,
         )
         self.end = Timer(clock, ITERATION_END, index, self.end_iteration)
         self.start = Timer(clock, ITERATION_START, index, self.plan)
@@ -162,10 +166,16 @@ class Replica:
         """A failure: all that was here is gone (the queue has been emptied already)."""
         for timer in (self.end, self.start, self.ready):
             timer.clear()
-        self.memory.clear()
+        self._forget_memory()
         for place in (self.prefilling, self.decoding, self.arrived, self.outbound, self.leaving):
             place.clear()
         self.running, self.news, self.since_prefill, self.waited = None, False, 0, 0
+
+    def _forget_memory(self) -> None:
+        """The KV here is lost, in the host tier too."""
+        self.memory.clear()
+        if self.simulation.stores:
+            self.simulation.stores.hosts[self.index].clear()
 
     # the queue
 
@@ -173,7 +183,7 @@ class Replica:
         """A request joins the queue as WAITING or REMOTE."""
         q.key = self.simulation.policies.priority(q, self, ENQUEUE)
         self.simulation.log(QUEUE, q.id, self.index)
-        self._wait(q, state)
+        self.wait(q, state)
         self.wake()
 
     def leave_queue(self, q: Request) -> None:
@@ -182,7 +192,8 @@ class Replica:
             self.swapped_blocks -= self.blocks_of(q.kv)
         self._tell_blocks(q)
 
-    def _wait(self, q: Request, state: int) -> None:
+    def wait(self, q: Request, state: int) -> None:
+        """A request stands in the queue from now on."""
         self.simulation.move(q, state)
         q.queued = self.simulation.clock.now
         self.queue.append(q)
@@ -313,7 +324,7 @@ class Replica:
         q.attempts += 1
         self.counts.preemptions += 1
         self.simulation.log(PREEMPT, q.id, self.index)
-        self._wait(q, SWAPPED if swap else WAITING)
+        self.wait(q, SWAPPED if swap else WAITING)
 
     def leave_batch(self, q: Request) -> None:
         (self.decoding if q.state == DECODE else self.prefilling).remove(q)
@@ -326,7 +337,7 @@ class Replica:
         if not decodes and not chunks:
             if self.state == DRAINING and not self.assigned and not self.outbound:
                 self.set_state(STOPPED)
-                self.memory.clear()
+                self._forget_memory()
             return
         context = sum(q.kv + 1 for q in decodes)
         work = sum(chunk * q.kv + chunk * (chunk + 1) // 2 for q, chunk in chunks)
@@ -402,5 +413,7 @@ class Replica:
         self.memory.share(q.id, q.ids, tokens // self.simulation.inp.block_tokens)
         self.leave_batch(q)
         self.memory.release(q.id)
+        if self.simulation.stores:
+            self.simulation.stores.count_duplicates()
         self.news = True
         self.simulation.end(q, DONE, FINISH, self.index)

@@ -12,6 +12,7 @@ from mltwin.sim.ticks import NEVER
 from .tables import (
     ARRIVED,
     DECODE,
+    FETCHING,
     HANDOVER,
     NEW,
     PREFILL,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 QUEUED = (WAITING, SWAPPED, REMOTE)
-RUNNING = (PREFILL, DECODE, HANDOVER, TRANSFER, ARRIVED)
+RUNNING = (PREFILL, DECODE, HANDOVER, TRANSFER, ARRIVED, FETCHING)
 
 
 @dataclass(eq=False)
@@ -67,6 +68,9 @@ class Request:
     last_replica: int = -1
     preempted: int = 0
     attempts: int = 0
+    tried: bool = False  # has fetched since it was last admitted
+    fetched: int = 0  # tokens
+    fetch_wait: int = 0
 
 
 def requests_of(inp: ServingInput) -> list[Request]:

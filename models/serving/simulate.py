@@ -22,7 +22,8 @@ from .passes import read_out
 from .planning import ERROR_COUNT, ERROR_TIME
 from .queues import ERROR_KEY, ERROR_SCORE
 from .state import make_state
-from .tables import NEW, PARKED, STATE_NAMES, ServingInput
+from .store_state import fetch_columns, store_totals
+from .tables import FETCHING, NEW, PARKED, STATE_NAMES, ServingInput
 
 _END = NEVER - 1
 _LOG_ROWS = 1 << 16
@@ -143,7 +144,7 @@ def _raise_errors(S: Any, until: int | None, counts: np.ndarray) -> None:
         raise KernelError(f"scale: the answer {answer} is no action that applies")
     if g.error == ERROR_FLOWS:
         raise KernelError(f"more transfers at once than the table holds (request {request})")
-    if until is None and np.any(counts[NEW + 1 : PARKED]):
+    if until is None and (np.any(counts[NEW + 1 : PARKED]) or counts[FETCHING]):
         where = ", ".join(f"{counts[k]} {name}" for k, name in enumerate(STATE_NAMES) if counts[k])
         raise KernelError(
             f"nothing can happen any more at {int(g.now) / TICKS_PER_S:.3f} s, but requests are "
@@ -167,7 +168,7 @@ def _outcome(S: Any) -> Outcome:
     )
     replicas = {n: np.asarray(rep[n]) for n in REPLICA_COLUMNS if n != "up_ticks"}
     return Outcome(
-        requests=_requests(S),
+        requests=_requests(S) | fetch_columns(S),
         replicas={**replicas, "up_ticks": up},
         totals={
             "hit_tokens": int(g.hit_tokens),
@@ -179,6 +180,7 @@ def _outcome(S: Any) -> Outcome:
             "end": now,
         },
         gaps=np.asarray(S.gaps),
+        stores=store_totals(S),
         counters={n: int(g[n]) for n in ("events", "plans", "solves", "flows")},
     )
 

@@ -27,6 +27,7 @@ from .layout import (
 )
 from .outcome import GAP_BINS
 from .passes import lay_out
+from .store_state import store_parameters, store_tables
 from .tables import CELL, CONTROL, KIND, ServingInput
 
 # taken over from the input as they are; the kernel does not write them
@@ -43,7 +44,7 @@ def make_state(
 ) -> Any:
     """The World of an input. functions: compiled function per hook, all hooks."""
     n, r = len(inp.arrival), len(inp.kind_of)
-    nics = len(inp.nic_bytes_per_s)
+    nics = len(inp.link_units_per_tick())
     batch_stride = max(k.max_batch for k in inp.kinds) + 2
     tables = {
         **_parameter_tables(inp, batch_stride, check),
@@ -52,9 +53,11 @@ def make_state(
         **_time_tables(inp),
         **_cache_tables(inp, r),
         **_network_tables(inp, nics, batch_stride),
-        **make_timers(3 * r + nics + 2),
+        **store_tables(inp),
+        **make_timers(3 * r + nics + 3),
         **make_pairs(_pending_capacity(inp, n), "pending"),
         **make_pairs(n if len(inp.timeout) else 0, "expiry"),
+        **make_pairs(_flow_capacity(inp, batch_stride) if inp.stores else 0, "landing"),
         "control": np.asarray(inp.control, CONTROL).view(np.recarray),
         "gaps": np.zeros(GAP_BINS, np.int64),
         "scratch": np.zeros(batch_stride, np.int64),
@@ -100,7 +103,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         n_requests=n,
         n_open=min(n, inp.concurrency) if inp.concurrency > 0 else n,
         n_replicas=r,
-        n_nics=len(inp.nic_bytes_per_s),
+        n_nics=len(inp.link_units_per_tick()),
         block_tokens=inp.block_tokens,
         skip=inp.skip and inp.stability != EVERY_ITERATION,
         caching=caching,
@@ -125,6 +128,7 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         own_ids=own_ids,
         has_own=_has_own(inp),
         check=check,
+        **store_parameters(inp),
     )
     flows = _flow_capacity(inp, batch_stride)
     glob = table(1, GLOBALS, parked_head=-1, parked_tail=-1, free_flows=flows, own_cursor=own_ids)
@@ -215,7 +219,7 @@ def _replica_tables(inp: ServingInput, r: int, stride: int) -> dict[str, np.ndar
         "new": np.zeros(r * stride, np.int32),
         "fresh": np.zeros(r * stride, np.int32),
         "residues": np.zeros(r * inp.block_tokens, np.int32),
-        "hits": np.zeros(r, np.int32),
+        "hits": np.zeros(2 * r if inp.stores else r, np.int32),
     }
 
 
@@ -296,8 +300,9 @@ def _cache_tables(inp: ServingInput, r: int) -> dict[str, np.ndarray]:
 
 
 def _flow_capacity(inp: ServingInput, batch_stride: int) -> int:
-    """Flows at once: a replica has at most max_batch on their way to it."""
-    return min(len(inp.arrival), len(inp.kind_of) * batch_stride) + 1
+    """Flows at once: a replica has at most max_batch requests on their way to it."""
+    parts = 2 if inp.stores else 1
+    return parts * min(len(inp.arrival), len(inp.kind_of) * batch_stride) + 1
 
 
 def _network_tables(inp: ServingInput, nics: int, batch_stride: int) -> dict[str, np.ndarray]:

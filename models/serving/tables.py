@@ -30,7 +30,8 @@ from .hooks import MIXED_ROLE, REQUEST, STATIC
     REFUSED,
     CANCELLED,
     LOST,  # only while a failure is handled
-) = range(14)
+    FETCHING,
+) = range(15)
 STATE_NAMES = (
     "new",
     "waiting",
@@ -46,6 +47,7 @@ STATE_NAMES = (
     "refused",
     "cancelled",
     "lost",
+    "fetching",
 )
 
 # how many blocks a waiting request takes when it is admitted
@@ -54,6 +56,15 @@ RESERVES = {"chunk": CHUNK, "prompt": PROMPT, "full": FULL}
 
 RECOMPUTE, SWAP = range(2)
 PREEMPTIONS = {"recompute": RECOMPUTE, "swap": SWAP}
+
+# when a request fetches prefix blocks from the stores, when blocks are written to them, who goes
+FETCH_NEVER, FETCH_ALWAYS, FETCH_CHEAPER = range(3)
+FETCHES = {"never": FETCH_NEVER, "always": FETCH_ALWAYS, "cheaper": FETCH_CHEAPER}
+WRITE_BACK, WRITE_THROUGH = range(2)
+WRITES = {"eviction": WRITE_BACK, "completion": WRITE_THROUGH}
+STORE_LRU, STORE_FIFO, STORE_LFU, STORE_COST = range(4)
+STORE_POLICIES = {"lru": STORE_LRU, "fifo": STORE_FIFO, "lfu": STORE_LFU, "cost": STORE_COST}
+MOST_STORE_ROWS = 2**27
 
 # kinds of control event
 FAIL, RECOVER, START_REPLICA, DRAIN_REPLICA, CHANGE_ROLE = range(5)
@@ -162,6 +173,29 @@ class EngineKind:
 
 
 @dataclass
+class PrefixStores:
+    """Where prefix blocks live beyond the HBM: a host tier per replica, a pool that all share.
+
+    host_blocks: of each replica's host tier, pool_blocks: of the pool; 0: there is none.
+    host_bytes_per_s: from a host tier to its replica; pool_bytes_per_s: from the pool to all
+    replicas together. host_latency, pool_latency: ticks of a fetch.
+    fetch, write, policy: codes of FETCHES, WRITES, STORE_POLICIES. depth_cost: of STORE_COST, how
+    much dearer a block is for each block before it, its own cost without any being 1.
+    """
+
+    host_blocks: int = 0
+    pool_blocks: int = 0
+    host_bytes_per_s: float = 25e9
+    pool_bytes_per_s: float = 100e9
+    host_latency: int = 0
+    pool_latency: int = 0
+    fetch: int = FETCH_ALWAYS
+    write: int = WRITE_BACK
+    policy: int = STORE_LRU
+    depth_cost: float = 0.0
+
+
+@dataclass
 class ServingInput:
     """Everything a run of the serving system starts from.
 
@@ -179,7 +213,7 @@ class ServingInput:
     `default_evict`: blocks go least recently released first, and `evict` is not asked;
     `count_wanted`: blocks know how many waiting requests want them (`BLOCK.wanted`).
     Network: `nic_bytes_per_s` per NIC (each has an egress and an ingress link), `latency` ticks of
-    a hand-over, `kv_bytes_per_token`.
+    a hand-over, `kv_bytes_per_token`. `stores`: where prefix blocks live beyond the HBM, or None.
     Closed loop: `concurrency` > 0 ignores arrivals: so many requests arrive at 0 in id order, the
     next one `think` ticks (at least one) after one ends.
     """
@@ -222,6 +256,7 @@ class ServingInput:
     live_view: bool = False
     default_evict: bool = True
     count_wanted: bool = False
+    stores: PrefixStores | None = None
     params: dict[str, np.ndarray] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
 
@@ -235,6 +270,8 @@ class ServingInput:
             self.nic_of = np.arange(r) if len(self.nic_bytes_per_s) == r else np.zeros(r, np.int64)
         if self.up is None:
             self.up = np.ones(r, np.int64)
+        if not self.prefix_caching:
+            self.stores = None
         for name in ("prompt", "output", "predicted"):
             if len(getattr(self, name)) != n:
                 raise InputError(f"{name} has {len(getattr(self, name))} rows, arrival {n}")
@@ -255,6 +292,11 @@ class ServingInput:
             self.control["replica"].min() >= 0 and self.control["replica"].max() < r
         ):
             raise InputError(f"a control event names a replica out of 0..{r - 1}")
+        if self.stores is not None and (r + 1) * self.block_ids_below() > MOST_STORE_ROWS:
+            raise InputError(
+                f"{self.block_ids_below()} prefix blocks on {r} replicas are too many for a pool",
+                mend="use fewer requests or replicas",
+            )
         for k in self.kinds:
             if k.max_batch < 1 or k.blocks < 1:
                 raise InputError("an engine needs max_batch >= 1 and blocks >= 1")
@@ -276,9 +318,20 @@ class ServingInput:
         largest = int(self.prompt.max(initial=1)) * int(self.kv_bytes_per_token)
         return max(0, min(27, 61 - largest.bit_length()))
 
+    def block_ids_below(self) -> int:
+        """One more than the largest block id of the trace."""
+        return int(self.block_ids.max(initial=-1)) + 1
+
     def link_units_per_tick(self) -> np.ndarray:
-        """int64 capacity of each NIC's links in flow units per tick, at least 1."""
-        units = np.asarray(self.nic_bytes_per_s, np.float64) / 1e12 * 2.0 ** self.unit_shift()
+        """int64 capacity of each NIC's links in flow units per tick, at least 1.
+
+        With stores the pool's NIC comes behind the replicas', then one per host tier.
+        """
+        rates = np.asarray(self.nic_bytes_per_s, np.float64)
+        if self.stores is not None:
+            host = np.full(len(self.kind_of), self.stores.host_bytes_per_s)
+            rates = np.concatenate([rates, [self.stores.pool_bytes_per_s], host])
+        units = rates / 1e12 * 2.0 ** self.unit_shift()
         return np.maximum(1, np.floor(units)).astype(np.int64)
 
     def hook_params(self, hook: str) -> np.ndarray:
@@ -293,4 +346,13 @@ def column(values: np.ndarray, n: int, default: int, dtype: type) -> np.ndarray:
     return np.full(n, default, dtype) if len(values) == 0 else np.asarray(values, dtype)
 
 
-__all__ = ["CELL", "CONTROL", "KIND", "REQUEST", "EngineKind", "IterationCells", "ServingInput"]
+__all__ = [
+    "CELL",
+    "CONTROL",
+    "KIND",
+    "REQUEST",
+    "EngineKind",
+    "IterationCells",
+    "PrefixStores",
+    "ServingInput",
+]

@@ -36,6 +36,7 @@ from mltwin.models.serving.tables import (
     SWAP,
     EngineKind,
     IterationCells,
+    PrefixStores,
     ServingInput,
 )
 from mltwin.sim.ticks import TICKS_PER_S
@@ -112,6 +113,7 @@ def random_case(seed: int) -> tuple[ServingInput, dict[str, Callable]]:
     _policies(d, n)
     _habits(d, n)
     _eviction(d)
+    _stores(d)
     return ServingInput(seed=seed, **d.columns), d.policies
 
 
@@ -157,6 +159,42 @@ def _eviction(d: Draft) -> None:
     d.set_policy("evict", policy, *params, memory=1)
     d.columns["default_evict"] = False
     d.columns["count_wanted"] = queue
+
+
+def _stores(d: Draft) -> None:
+    """Host tiers, a pool, or both, small enough to evict; of draws of their own."""
+    d.rng = np.random.default_rng([d.seed, 3])
+    c = d.columns
+    if not c.get("prefix_caching") or len(c["block_ids"]) == 0 or d.chance(0.3):
+        return
+    where = d.choice(["host", "pool", "both", "both"])
+    most = int(c["block_ids"].max()) + 1
+    size = d.choice([3, 10, 30, most, most])
+    speeds = [1e12] if d.grid else [1e7, 1e8, 1e9, 2e10]
+    if d.chance(0.6):  # little HBM: much is written back, and fetched
+        tokens = c["prompt"] + np.maximum(c["output"], c["predicted"]) + 1
+        for kind in c["kinds"]:
+            kind.blocks = min(kind.blocks, -(-int(tokens.max()) // c["block_tokens"]))
+            kind.watermark = 0
+    if "control" not in c and not c.get("snapshot_every") and d.chance(0.8):
+        times = sorted(d.time(100) for _ in range(6))
+        r = d.integer(0, len(c["kind_of"]) - 1)
+        rows = [(time, FAIL, r, 0) for time in times]
+        rows += [(time + 1 + d.time(10), RECOVER, r, 0) for time in times]
+        rows += [(400 * STEP, RECOVER, r, 0)]
+        c["control"] = np.array(sorted(rows), CONTROL)
+    c["stores"] = PrefixStores(
+        host_blocks={"host": size, "pool": 0, "both": d.choice([2, 5, size])}[where],
+        pool_blocks=d.choice([size, 2 * size]) if where != "host" else 0,
+        host_bytes_per_s=d.choice(speeds),
+        pool_bytes_per_s=d.choice(speeds),
+        host_latency=d.choice([0, 1, d.time(10)]),
+        pool_latency=d.choice([0, 1, d.time(20)]),
+        fetch=d.choice([1, 1, 1, 2, 2, 0]),
+        write=d.integer(0, 1),
+        policy=d.integer(0, 3),
+        depth_cost=d.choice([0.0, 0.25, 3.0]),
+    )
 
 
 def _set_habits(d: Draft, kind: EngineKind) -> None:

@@ -39,6 +39,7 @@ from mltwin.models.serving.tables import (
     SWAP,
     EngineKind,
     IterationCells,
+    PrefixStores,
     ServingInput,
 )
 from mltwin.sim.jit import kernel
@@ -336,6 +337,31 @@ def queue_aware_cache(n: int, seed: int) -> Case:
     return Case(inp, {"route": in_turn, "evict": wanted_and_recent})
 
 
+def pooled(n: int, seed: int) -> Case:
+    """Little HBM, a host tier and a pool behind slow links, clients that give up, a failure."""
+    span = 40.0 * n
+    inp = load(
+        n,
+        seed,
+        [engine(blocks=24, reserve=CHUNK), engine(mixed=False, chunked=False, blocks=24)],
+        40,
+        kind_of=np.array([0, 1, 0]),
+        memory={"route": 1},
+        timeout=np.where(np.arange(n) % 9 == 0, 400 * MS, 0),
+        control=script((0.3 * span, FAIL, 2, 0), (0.5 * span, RECOVER, 2, 0)),
+    )
+    vars(inp).update(prefixes(inp, 3))
+    inp.stores = PrefixStores(
+        host_blocks=20,
+        pool_blocks=60,
+        host_bytes_per_s=2e9,
+        pool_bytes_per_s=4e9,
+        host_latency=MS // 2,
+        pool_latency=3 * MS,
+    )
+    return Case(inp, {"route": in_turn})
+
+
 def closed_static(n: int, seed: int) -> Case:
     """Twelve clients in a closed loop, static batches, all blocks reserved."""
     kind = engine(mixed=False, chunked=False, static=True, reserve=FULL, max_tokens=512)
@@ -402,6 +428,7 @@ CASES: dict[str, Callable[[int, int], Case]] = {
         disaggregated,
         scored_cache,
         queue_aware_cache,
+        pooled,
         closed_static,
         autoscaled,
         stale_view,
