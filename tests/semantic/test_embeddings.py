@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from mltwin.models.semantic.tables import ONE, Queries
+from mltwin.models.semantic.tables import ONE, Neighbours, Queries
 from mltwin.sim.errors import InputError
 from mltwin.workloads.embeddings import Cluster, draw_queries
 from mltwin.workloads.embeddings_neighbours import find_neighbours, rounded
@@ -232,3 +232,17 @@ def test_too_many_dimensions() -> None:
     wide = draw_queries([Cluster("a")], 2, rate=1.0, dimensions=16_385)
     with pytest.raises(InputError, match="16,385 dimensions"):
         find_neighbours(wide, floor=0.5)
+
+
+def test_the_real_graph_search_misses_few() -> None:
+    pytest.importorskip("hnswlib")
+    queries = drawn(2000)
+    exact = find_neighbours(queries, floor=0.6, most=64)
+    graph = find_neighbours(queries, floor=0.6, most=64, method="hnsw")
+    pairs = [set(zip(*_pairs(found), strict=True)) for found in (exact, graph)]
+    assert len(pairs[0] & pairs[1]) > 0.97 * len(pairs[0])  # hnswlib 0.8.0: 0.984
+
+
+def _pairs(found: Neighbours) -> tuple[list[int], list[int]]:
+    rows = np.repeat(np.arange(len(found.start) - 1), np.diff(found.start))
+    return rows.tolist(), found.row.tolist()
