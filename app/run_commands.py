@@ -180,7 +180,7 @@ def _of_serving(result: "Result", method: str) -> Any:
 
     if not hasattr(result, method):
         system = result.scenario.system if result.scenario else "this system"
-        raise InputError(f"{system} runs have no {method}")
+        raise InputError(f"{system} runs have no {method}", mend="leave the option out")
     return getattr(result, method)
 
 

@@ -89,6 +89,8 @@ def _numbers(option: str, words: list[str] | None) -> list[int] | None:
     given = split_words(words)
     if given is None:
         return None
+    if not given:
+        raise InputError("names no size", where=option, mend="write 1,2,4")
     for word in given:
         if not word.isdigit() or int(word) < 1:
             raise InputError(f"{word!r} is no size", where=option, mend="write 1,2,4")

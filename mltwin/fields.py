@@ -116,7 +116,8 @@ def _fields_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         elif typing.get_origin(here) in (dict, list, tuple):
             here = typing.get_args(here)[-1]
     model = _model_in(here)
-    return list(model.model_fields) if model is not None else []
+    fields = {} if model is None else model.model_fields
+    return [field.alias or name for name, field in fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

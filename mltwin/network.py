@@ -82,7 +82,7 @@ class Traffic(Section):
 class LinkChange(Section):
     """A link that fails, slows down or comes back."""
 
-    at_ms: float = Field(ge=0, le=1e12, description="when")
+    at_ms: float = Field(ge=0, le=8e9, description="when")
     link: str = Field(description="its name, 'a->b' (both directions: 'a<->b')")
     share: float = Field(ge=0, le=1, description="of its bandwidth from then on; 0: it is down")
 
@@ -107,7 +107,8 @@ class NetworkScenario(Scenario):
 
     system: Literal["network"] = "network"
     topology: Spec = Field(
-        "leaf_spine", description="a builder (and its parameters), or `file` with a path"
+        "leaf_spine",
+        description='a builder, {name = "star", hosts = 8}, or {file = "mine.json"}',
     )
     routing: Literal["ecmp", "shortest", "spray", "split"] = Field(
         "ecmp", description="which of the shortest paths a flow takes; split: in `parts` subflows"

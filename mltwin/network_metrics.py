@@ -25,8 +25,9 @@ def metrics_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[
     """The metrics of a run.
 
     `fct`: flow completion time, from the start of a flow to its end. `slowdown`: that over the time
-    that the flow would take alone. Utilisation of a link: bytes carried over those it could carry
-    in the makespan.
+    that the flow would take alone; flows of one collective share the links of their ranks, so that
+    it is n-1 or so where each sends to all. Utilisation of a link: bytes carried over those it
+    could carry in the makespan.
     """
     flows, links = tables["flows"], tables["links"]
     n = len(flows["time"])

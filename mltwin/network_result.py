@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .network_run import Lowered
     from .samples import Sample
+    from .timelines.timeline import Timeline, Window
 
 _SHOWN = 10
 
@@ -140,6 +141,18 @@ class NetworkResult(Result):
                 used[used > 0] / 1e9, title="carried by a link", unit="GB", table="links"
             ),
         }
+
+    def timeline(
+        self, *, window_s: "Window | None" = None, requests: int = 500, seed: int = 0
+    ) -> "Timeline":
+        """What each rank sends, and to whom; all flows.
+
+        Raises InputError: a window that is none, a result that does not know its scenario.
+        """
+        from .network_timeline import network_timeline
+
+        del requests, seed
+        return network_timeline(self, window_s)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Completion times, slowdown by size, and how much each link carried."""

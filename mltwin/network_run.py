@@ -44,11 +44,28 @@ class Lowered:
 def run_network(scenario: NetworkScenario, seed: int, *, reference: bool = False) -> NetworkResult:
     """Simulate a scenario once.
 
-    Raises InputError: see `NetworkScenario.simulate`.
+    Raises InputError: see `NetworkScenario.simulate`; flows of a collective that meet (alphabeta).
     """
     lowered = lower(scenario, seed)
     run = _simulate(scenario, lowered, reference)
+    if scenario.fidelity == "alphabeta" and "collective" in lowered.facts:
+        _refuse_overfull(lowered, run)
     return NetworkResult.of_run(lowered, run, alone_ticks(lowered))
+
+
+def _refuse_overfull(lowered: Lowered, run: FlowRun) -> None:
+    """InputError where a link carries more than it can: a rank's own flows meet in a collective."""
+    span = max(run.makespan, 1) / TICKS_PER_S
+    able = np.maximum(lowered.topology.bytes_per_s * span, 1e-300)
+    used = run.link_bytes / able
+    link = int(used.argmax())
+    if used[link] > 1 + 1e-6:
+        raise InputError(
+            f"alphabeta would send {used[link]:.3g} times what {lowered.topology.link_name(link)} "
+            f"can carry: {lowered.facts['algorithm']} has flows that meet there",
+            where="fidelity",
+            mend='fidelity = "maxmin" (or algorithm = "ring", where there is one)',
+        )
 
 
 def alone_ticks(lowered: Lowered) -> np.ndarray:
@@ -151,7 +168,7 @@ def _collectives(
     facts: dict[str, Any],
 ) -> Lowered:
     from mltwin.models.network.collectives import transfers
-    from mltwin.models.network.collectives_flows import best_algorithm, flows_of
+    from mltwin.models.network.collectives_flows import flows_of
 
     traffic = scenario.traffic
     n = traffic.ranks or topology.ranks
@@ -169,9 +186,7 @@ def _collectives(
         )
     size = traffic.size_mb * MB
     groups = [np.arange(g, n, traffic.groups) for g in range(traffic.groups)]
-    algorithm = traffic.algorithm
-    if algorithm == "auto":
-        algorithm = best_algorithm(topology, traffic.collective, size, groups[0])
+    algorithm = _algorithm(scenario, topology, size, groups[0])
     tables, owner, source, target = [], [], [], []
     before = 0
     for ranks in groups:
@@ -208,6 +223,27 @@ def _collectives(
         np.concatenate(target),
         {**facts, **more},
     )
+
+
+def _algorithm(
+    scenario: NetworkScenario, topology: Topology, size: float, ranks: np.ndarray
+) -> str:
+    """The algorithm asked for; `auto`: the fastest alone of those that become flows here."""
+    from mltwin.models.network.collectives_direct import MOST_DIRECT
+    from mltwin.models.network.collectives_flows import estimate_s
+
+    traffic = scenario.traffic
+    if traffic.algorithm != "auto":
+        return traffic.algorithm
+    try:
+        estimates = estimate_s(topology, traffic.collective, size, ranks)
+    except InputError as error:
+        raise placed(error, "traffic") from None
+    if traffic.collective == "all_reduce" and len(ranks) > MOST_DIRECT:
+        del estimates["direct"]
+    if scenario.fidelity == "alphabeta" and "ring" in estimates:
+        return "ring"  # whose flows do not meet
+    return min(estimates, key=lambda name: estimates[name])
 
 
 def _joined(tables: list[FlowTable]) -> FlowTable:

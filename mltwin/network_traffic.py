@@ -15,6 +15,7 @@ from mltwin.sim.rng_arrays import ARRIVALS, LENGTHS, NETWORK, exponentials, inte
 from mltwin.sim.rng_arrays import uniforms as drawn
 from mltwin.sim.ticks import MAX_S, ticks
 
+from .fields import close_to
 from .network import Traffic
 
 MB = 1e6
@@ -164,7 +165,13 @@ def _pattern(traffic: Traffic, topology: Topology, seed: int) -> Sent:
     if traffic.pattern == "permutation":
         target = _permutation(n, seed)
     elif traffic.pattern == "incast":
-        senders = min(traffic.senders or n - 1, n - 1)
+        senders = traffic.senders or n - 1
+        if senders > n - 1:
+            raise InputError(
+                f"{senders} senders to one of {n} ranks",
+                where="traffic.senders",
+                mend=f"give at most {n - 1}",
+            )
         source, target = 1 + rank[:senders], np.zeros(senders, np.int64)
     elif traffic.pattern == "neighbours":
         source = np.concatenate([rank, rank])
@@ -199,26 +206,32 @@ def read_flows(path: Path, ranks: int) -> Sent:
     import pandas as pd
 
     place = str(path)
-    try:
-        frame = pd.read_csv(path, skipinitialspace=True)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"cannot be read as CSV: {error}", where=place) from None
-    missing = [name for name in _COLUMNS if name not in frame]
-    if missing or not len(frame):
-        lacking = f"no column {missing[0]!r}" if missing else "no flow in it"
-        raise InputError(lacking, where=place, mend=f"columns: {', '.join(_COLUMNS)}")
-    column = {name: _numbers(frame, name, place) for name in _COLUMNS}
+    frame = _table(path)
+    lines = frame.index.to_numpy() + 2
+    column = {name: _numbers(frame[name], lines, place) for name in _COLUMNS}
     for name, usual in _OPTIONAL.items():
-        column[name] = _numbers(frame, name, place) if name in frame else np.full(len(frame), usual)
-    _refuse(column["start_s"] < 0, column["start_s"], "start_s", "0 or more", place)
-    _refuse(column["start_s"] > MAX_S, column["start_s"], "start_s", "earlier", place)
+        given = frame[name].fillna(usual) if name in frame else pd.Series(usual, frame.index)
+        column[name] = _numbers(given, lines, place, finite=False)
+
+    def refuse(wrong: np.ndarray, name: str, mend: str) -> None:
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise InputError(
+                f"{column[name][row]:.12g} will not do",
+                where=f"{place}:{lines[row]}: {name}",
+                mend=f"give {mend}",
+            )
+
+    late = (column["start_s"] < 0) | (column["start_s"] > MAX_S)
+    refuse(late, "start_s", f"0 to {MAX_S:g} s")
     for name in ("source", "target"):
         wrong = (column[name] < 0) | (column[name] >= ranks) | (column[name] % 1 != 0)
-        _refuse(wrong, column[name], name, f"a rank from 0 to {ranks - 1}", place)
+        refuse(wrong, name, f"a rank from 0 to {ranks - 1}")
     same = column["source"] == column["target"]
-    _refuse(same, column["target"], "target", "another rank than the source", place)
+    refuse(same, "target", "another rank than the source")
     for name in ("bytes", "weight", "cap_gbps"):
-        _refuse(~(column[name] > 0), column[name], name, "more than 0", place)
+        refuse(~(column[name] > 0), name, "more than 0")
+    refuse(~np.isfinite(column["weight"]), "weight", "a finite number")
     found = Sent.of(ticks(column["start_s"]), column["source"], column["target"], column["bytes"])
     order = np.argsort(ticks(column["start_s"]), kind="stable")
     return Sent(
@@ -231,24 +244,41 @@ def read_flows(path: Path, ranks: int) -> Sent:
     )
 
 
-def _numbers(frame: Any, name: str, place: str) -> np.ndarray:
+def _table(path: Path) -> Any:
+    """The rows of a CSV file that hold something, numbered as they stand; all columns known."""
     import pandas as pd
 
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
-    wrong = ~np.isfinite(values)
+    place = str(path)
+    known = (*_COLUMNS, *_OPTIONAL)
+    try:
+        frame = pd.read_csv(path, skipinitialspace=True, skip_blank_lines=False)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"cannot be read as CSV: {error}", where=place) from None
+    missing = [name for name in _COLUMNS if name not in frame]
+    if missing or frame.dropna(how="all").empty:
+        lacking = f"no column {missing[0]!r}" if missing else "no flow in it"
+        raise InputError(lacking, where=place, mend=f"columns: {', '.join(_COLUMNS)}")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first values for an index
+        raise InputError("more values than columns", where=f"{place}:2", mend="name the columns")
+    for name in frame:
+        if name not in known:
+            mend = close_to(str(name), known)
+            raise InputError(f"unknown column {name!r}", where=f"{place}:1", mend=mend)
+    return frame.dropna(how="all")
+
+
+def _numbers(given: Any, lines: np.ndarray, place: str, *, finite: bool = True) -> np.ndarray:
+    """A column as float64; InputError for what is missing or no number."""
+    import pandas as pd
+
+    values = pd.to_numeric(given, errors="coerce").to_numpy(float)
+    wrong = ~np.isfinite(values) if finite else np.isnan(values)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
+        text = given.iloc[row]
         raise InputError(
-            f"{frame[name].iloc[row]!r} is not a number",
-            where=f"{place}:{row + 2}: {name}",
-            mend="write a number",
+            "is missing" if pd.isna(text) else f"{str(text)!r} is not a number",
+            where=f"{place}:{lines[row]}: {given.name}",
+            mend="write a finite number",
         )
     return values
-
-
-def _refuse(wrong: np.ndarray, values: np.ndarray, name: str, mend: str, place: str) -> None:
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"{values[row]:g} will not do", where=f"{place}:{row + 2}: {name}", mend=f"give {mend}"
-        )

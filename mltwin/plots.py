@@ -98,10 +98,11 @@ def save_figure(figure: "Figure", path: str | Path | None) -> "Figure":
             where=str(target),
             mend="use .png, .svg or .pdf",
         )
-    metadata = {"Date": None} if target.suffix.lower() in (".svg", ".svgz") else {}
+    svg = target.suffix.lower() in (".svg", ".svgz")
+    options: dict[str, Any] = {"metadata": {"Date": None}} if svg else {}
     try:
         with _our_style():
-            figure.savefig(target, metadata=metadata)
+            figure.savefig(target, **options)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=str(target)) from None
     return figure

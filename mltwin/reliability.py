@@ -176,11 +176,11 @@ class TrainingRunScenario(Scenario):
                 where="recovery.least_nodes",
                 mend="give no more than job.nodes",
             )
-        by_law = self.stragglers.slow_days or self.cluster.rack_mtbf_days
-        if self.failures.kind == "trace" and by_law:
+        slow, racks = self.stragglers.slow_days, self.cluster.rack_mtbf_days
+        if self.failures.kind == "trace" and (slow or racks):
             raise InputError(
                 "nodes come and go by a trace",
-                where="stragglers.slow_days" if self.stragglers.slow_days else "cluster.rack_mtbf",
+                where="stragglers.slow_days" if slow else "cluster.rack_mtbf_days",
                 mend="leave slow nodes and failing racks out",
             )
         return self

@@ -26,11 +26,14 @@ Spec = str | dict[str, Any]
 """A builder's name, or a table with `name` and its parameters, or `file` with a path."""
 
 
-def topology(name: str, **parameters: Any) -> Topology:
+def topology(name: str | Path, **parameters: Any) -> Topology:
     """A topology from a builder (`topology_names`) and its parameters, or from a file.
 
     Raises InputError: an unknown name or parameter, a value that does not fit, a bad file.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"{name!r} is no topology", mend="give a builder's name, or a path")
+    name = str(name)
     if name not in BUILDERS and Path(name).suffix:
         return named_topology({"file": name, **parameters})
     return named_topology({"name": name, **parameters})
@@ -76,18 +79,21 @@ def named_topology(
                 "a file takes no parameters", where=f"{where}.{extra}", mend="leave it out"
             )
         return read_topology((resolve or Path)(str(given["file"])))
-    name = given.pop("name", None)
-    if name not in BUILDERS:
+    if "name" not in given:
+        known = f"one of {', '.join(BUILDERS)}"
+        raise InputError("names no topology", where=where, mend=f"give name ({known}), or file")
+    name = given.pop("name")
+    if not isinstance(name, str) or name not in BUILDERS:
         raise InputError(
             f"unknown topology {name!r}",
             where=where,
             mend=f"{close_to(str(name), BUILDERS)} (or {{file = ...}})",
         )
-    known = inspect.signature(BUILDERS[name]).parameters
+    keys = inspect.signature(BUILDERS[name]).parameters
     for key in given:
-        if key not in known:
-            raise InputError("unknown key", where=f"{where}.{key}", mend=close_to(key, known))
-    for key, parameter in known.items():
+        if key not in keys:
+            raise InputError("unknown key", where=f"{where}.{key}", mend=close_to(key, keys))
+    for key, parameter in keys.items():
         if parameter.default is parameter.empty and key not in given:
             raise InputError(f"{name} needs {key!r}", where=where, mend=f"give {key}")
     try:
@@ -150,9 +156,9 @@ class CollectiveTimes:
 
 
 def collective_times(
-    topology: Topology,
+    topology: Topology | str,
     kind: str,
-    sizes: Iterable[float],
+    sizes: float | Iterable[float],
     *,
     ranks: int | None = None,
     algorithms: Iterable[str] | None = None,
@@ -163,9 +169,9 @@ def collective_times(
     """How long a collective takes by each algorithm that the ranks allow.
 
     Args:
-        topology: from `topology`.
+        topology: from `topology`, or a builder's name.
         kind: all_reduce, reduce_scatter, all_gather, all_to_all, broadcast or send_recv.
-        sizes: bytes, counted as NCCL's tests do.
+        sizes: bytes, counted as NCCL's tests do; one or several.
         ranks: the first so many; default all.
         algorithms: default: all that can serve these ranks, but for in_network.
         fidelity: maxmin (flows that share links) or alphabeta (the closed form).
@@ -173,11 +179,22 @@ def collective_times(
         hardware: a name of `mltwin.models.network.nccl.collective_models`: a row more for each
             size, what NCCL was measured to take on it, by the protocol that it is taken to choose.
 
-    Raises InputError: an unknown name, ranks that are not there.
+    Raises InputError: an unknown name, ranks that are not there, no size.
     """
     if kind not in ALGORITHMS:
         raise InputError(f"unknown collective {kind!r}", mend=close_to(kind, ALGORITHMS))
-    count = len(topology.endpoints) if ranks is None else ranks
+    if isinstance(topology, str):
+        topology = named_topology(topology)
+    sizes = [sizes] if isinstance(sizes, int | float) else list(sizes)
+    if not sizes:
+        raise InputError("no size is given", where="sizes", mend="give bytes, as [1e6, 1e9]")
+    count = topology.ranks if ranks is None else ranks
+    if count > topology.ranks:
+        raise InputError(
+            f"{count} ranks, the topology has {topology.ranks}",
+            where="ranks",
+            mend=f"give at most {topology.ranks}",
+        )
     members = np.arange(count)
     named = None if algorithms is None else list(algorithms)
     found, last = [], None
@@ -211,6 +228,15 @@ def _fitted(
 
     model = load_collectives(hardware)
     nodes = len(np.unique(topology.island[:ranks]))
-    seconds = float(model.seconds(kind, size, ranks, nodes))
+    try:
+        seconds = float(model.seconds(kind, size, ranks, nodes))
+    except InputError as error:
+        if nodes == 1:
+            raise
+        raise InputError(
+            f"{ranks} ranks in {nodes} nodes: {error}",
+            where="hardware",
+            mend="give ranks of one node, or leave hardware out",
+        ) from None
     name = f"nccl {model.chosen(kind, size, ranks, nodes)}"
     return CollectiveTime(kind, name, "fitted", ranks, float(size), seconds)

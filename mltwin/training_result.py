@@ -200,11 +200,17 @@ def _metrics(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[st
 
 
 def _notes(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[str]:
+    idle = ["No message crosses the network: the times are those without it."]
+    idle = idle if facts.get("idle_network") else []
     if facts.get("plan"):
-        return [f"{facts['model']} on {facts['gpus']} x {facts['gpu']}: {facts['plan']}."]
+        notes = [f"{facts['model']} on {facts['gpus']} x {facts['gpu']}: {facts['plan']}."]
+        need, have = sum(facts["memory_bytes"].values()) / GIB, facts["usable_bytes"] / GIB
+        if need > have:
+            notes.append(f"It does not fit: {need:.1f} GiB of the {have:.1f} that a GPU has.")
+        return notes + idle
     kinds = np.bincount(tables["tasks"]["kind"], minlength=len(KINDS))
     told = ", ".join(f"{n:,} {KINDS[k]}" for k, n in enumerate(kinds.tolist()) if n)
-    return [f"Graph of {told or 'no'} tasks."]
+    return [f"Graph of {told or 'no'} tasks.", *idle]
 
 
 def _violations(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[str]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from mltwin.models.gpu.profile import load_profile
 from mltwin.models.llm.config import load_model
+from mltwin.models.network.topology import Topology
 from mltwin.models.training.executor import GraphRun, execute
 from mltwin.models.training.plan import TrainingBatch, TrainingPlan
 from mltwin.models.training.step import TrainingStep, training_step
 from mltwin.models.training.step_comm import Cluster
-from mltwin.models.training.tables import COMPUTE, HOST, Graph
+from mltwin.models.training.tables import COMPUTE, HOST, TRANSFER, Graph
 from mltwin.sim.errors import InputError
 from mltwin.sim.rng_arrays import FAILURES, SERVICE, normals, uniforms
 
@@ -115,11 +116,8 @@ def _varied(graph: Graph, scenario: TrainingScenario, seed: int) -> Graph:
 def _executed(
     scenario: TrainingScenario, seed: int, step: TrainingStep | None, reference: bool
 ) -> GraphRun:
-    from .topologies import named_topology
-
     graph = _varied(graph_of(scenario, step), scenario, seed)
-    spec = scenario.cluster.topology
-    topology = None if spec is None else named_topology(spec, scenario.resolve_path)
+    topology = _topology_of(scenario, step)
     # A step's graph is made of passes that are slowed already, where exchanges run beside them.
     slowdown = (scenario.overlap_slowdown or 1.0) if step is None else 1.0
     options: dict[str, Any] = {
@@ -129,11 +127,30 @@ def _executed(
         "order": scenario.order,
         "overlap_slowdown": slowdown,
     }
+    run = execute
     if reference:
-        from mltwin.models.training.graph_reference import execute_reference
+        from mltwin.models.training.graph_reference import execute_reference as run
+    try:
+        return run(graph, **options)
+    except InputError as error:
+        raise placed(error, scenario.graph) from None
 
-        return execute_reference(graph, **options)
-    return execute(graph, **options)
+
+def _topology_of(scenario: TrainingScenario, step: TrainingStep | None) -> Topology | None:
+    """The network that messages cross. InputError where it has too few ranks for the plan."""
+    from .topologies import named_topology
+
+    spec = scenario.cluster.topology
+    if spec is None:
+        return None
+    topology = named_topology(spec, scenario.resolve_path, where="cluster.topology")
+    if step is not None and step.plan.world > topology.ranks:
+        raise InputError(
+            f"{topology.ranks} ranks for the {step.plan.world} GPUs of the plan",
+            where="cluster.topology",
+            mend="a larger topology, or smaller dp, cp, tp, pp",
+        )
+    return topology
 
 
 def facts_of(scenario: TrainingScenario, graph: Graph, step: TrainingStep | None) -> dict[str, Any]:
@@ -143,6 +160,8 @@ def facts_of(scenario: TrainingScenario, graph: Graph, step: TrainingStep | None
         "names": list(graph.names),
         "source": graph.facts.get("format", Path(scenario.graph or "").name),
     }
+    if scenario.cluster.topology is not None and not (graph.kind == TRANSFER).any():
+        facts["idle_network"] = True
     if step is None:
         return facts
     from mltwin.models.training.mfu import hardware_flops, model_flops
@@ -171,12 +190,9 @@ def facts_of(scenario: TrainingScenario, graph: Graph, step: TrainingStep | None
 
 def check_training(scenario: TrainingScenario) -> None:
     """Look up what a scenario names; see `TrainingScenario.check`."""
-    from .topologies import named_topology
-
-    if scenario.cluster.topology is not None:
-        named_topology(scenario.cluster.topology, scenario.resolve_path)
     if scenario.graph is not None:
         if not scenario.resolve_path(scenario.graph).exists():
             raise InputError(f"no file {scenario.graph!r}", where="graph", mend="check the path")
+        _topology_of(scenario, None)
         return
-    step_of(scenario)
+    _topology_of(scenario, step_of(scenario))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mltwin.timelines.chart import inside_axis, title
+from mltwin.timelines.chart import title
 
 if TYPE_CHECKING:
     import altair as alt
@@ -64,7 +64,7 @@ def steps_chart(result: "Result") -> "tuple[alt.Chart, pd.DataFrame, str]":
         .mark_line(interpolate="linear", color="#0072B2")
         .encode(
             x=alt.X("day:Q", title=None, scale=alt.Scale(nice=False)),
-            y=alt.Y("steps behind:Q", axis=inside_axis("~s")),
+            y=alt.Y("steps behind:Q", title=None, axis=alt.Axis(format="~s")),
             tooltip=[alt.Tooltip("day:Q", format=".2f"),
                      alt.Tooltip("steps behind:Q", format=",.0f")],
         )

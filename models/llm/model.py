@@ -354,7 +354,11 @@ class Model:
                 mend=f"use one of {fitting}",
             )
         if pp > self.layers:
-            raise InputError(f"pp={pp} exceeds {self.layers} layers", where=self.name)
+            raise InputError(
+                f"pp={pp} exceeds {self.layers} layers",
+                where=self.name,
+                mend=f"give at most {self.layers}",
+            )
 
     def _heads_divide(self, tp: int) -> bool:
         kv = bool(self.mla) or self.kv_heads % tp == 0 or tp % self.kv_heads == 0

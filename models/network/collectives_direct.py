@@ -76,7 +76,7 @@ def _not_too_many(kind: str, n: int) -> None:
     if n > MOST_EXCHANGING:
         raise InputError(
             f"{kind} from each to each of {n} ranks is {n * (n - 1):,} transfers",
-            mend=f"at most {MOST_EXCHANGING} ranks; use ring, or the closed form",
+            mend=f"at most {MOST_EXCHANGING} ranks; no more fit as flows; use the closed form",
         )
 
 

@@ -313,6 +313,12 @@ def _estimate(topology: Topology, kind: str, size: float, members: Ints, algorit
 
 
 def _between(topology: Topology, sources: Ints, targets: Ints) -> tuple[float, float]:
-    """Mean latency and least bandwidth of the paths, no link shared."""
+    """Mean latency and least bandwidth of the paths, no link shared. InputError: a broken link."""
     found = routes(topology, sources, targets)
+    broken = found.links[topology.bytes_per_s[found.links] <= 0]
+    if len(broken):
+        raise InputError(
+            f"link {topology.link_name(int(broken[0]))} has no bandwidth",
+            mend="give it some, or leave its ranks out",
+        )
     return float(found.latency_s.mean()), float(found.bottleneck_bytes_per_s(topology).min())

@@ -229,7 +229,10 @@ class CollectiveModel:
         return np.minimum(ring, tree)
 
     def chosen(self, kind: str, bytes: float, n: int, nodes: int = 1) -> str:
-        """Name of the protocol that the law takes."""
+        """Name of the protocol that the law takes; `modelled` where :meth:`seconds` composes it."""
+        known = f"nccl.{kind}.across" in self.laws
+        if nodes > 1 and not known and "nccl.send_recv.across" in self.laws:
+            return "modelled"
         return self.law(kind, nodes).protocol(float(bytes), n, nodes)
 
     def to_json(self) -> str:

@@ -20,6 +20,8 @@ from mltwin.sim.errors import InputError
 GPU, HOST, NIC, SWITCH, SITE = 0, 1, 2, 3, 4
 KIND_NAMES = ("gpu", "host", "nic", "switch", "site")
 _SHOWN = ("GPU", "host", "NIC", "switch", "site")
+MOST_S = 1e5
+"""Latency of a link at most: paths and a run of 100 days must fit into ticks."""
 _FORWARDS = np.array([False, False, True, True, True])
 
 Array = npt.NDArray[Any]
@@ -304,14 +306,16 @@ def _check_links(t: Topology, where: str) -> None:
     loops = np.flatnonzero(t.source == t.target)
     if len(loops):
         raise InputError(f"link {t.link_name(int(loops[0]))} ends where it starts", where=where)
-    for column, unit in ((t.bytes_per_s, "bytes/s"), (t.latency_s, "s")):
-        wrong = np.flatnonzero(~(np.isfinite(column) & (column >= 0)))
+    for column, unit, most in ((t.bytes_per_s, "bytes/s", np.inf), (t.latency_s, "s", MOST_S)):
+        wrong = np.flatnonzero(~(np.isfinite(column) & (column >= 0) & (column <= most)))
         if len(wrong):
             link = int(wrong[0])
+            long = most < column[link] < np.inf
+            span = f"at most {most:g}" if long else "a finite number, 0 or more"
             raise InputError(
                 f"link {t.link_name(link)} has {column[link]:g} {unit}",
                 where=where,
-                mend="give a finite number, 0 or more",
+                mend=f"give {span}",
             )
 
 

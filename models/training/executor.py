@@ -178,7 +178,7 @@ def ways_of(
         task = int(np.flatnonzero(wired)[0])
         raise InputError(
             f"{graph.label(task)} is a transfer without a duration",
-            mend="give a topology to execute(), or durations to the transfers",
+            mend="give a topology (cluster.topology), or durations to the transfers",
         )
     from .transfers import transfer_routes
 

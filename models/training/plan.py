@@ -158,13 +158,18 @@ class TrainingPlan:
             )
         if self.ep > 1 and (not model.moe or model.moe.experts % self.ep):
             experts = model.moe.experts if model.moe else 0
-            raise InputError(f"ep={self.ep} for {experts} experts", where=model.name)
+            raise InputError(
+                f"ep={self.ep} for {experts} experts",
+                where=model.name,
+                mend="ep must divide the experts" if experts else "it has none: ep = 1",
+            )
 
     def _check_layers(self, model: Model) -> None:
         if self.chunks > model.layers:
             raise InputError(
                 f"pp={self.pp} x interleave={self.interleave} for {model.layers} layers",
                 where=model.name,
+                mend=f"their product may be {model.layers} at most",
             )
         if self.schedule == "interleaved" and self.pp > 1 and self.microbatches % self.pp:
             raise InputError(

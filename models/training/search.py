@@ -95,12 +95,19 @@ class PlanSearch:
         """The fastest plan.
 
         Raises:
-            InputError: none fits; the mend is that of the one nearest to fitting.
+            InputError: none fits; what the last one lacked is told.
         """
         if self.found:
             return self.found[0]
-        text = self.rejected[-1].why if self.rejected else "no plan was looked at"
-        raise InputError("no plan fits", mend=f"the last one looked at: {text}")
+        if not self.rejected:
+            raise InputError(
+                "no plan fits these GPUs and sequences",
+                mend="tp x pp x cp must divide the GPUs, and dp (what is left) the sequences",
+            )
+        raise InputError(
+            f"no plan fits; the last one looked at: {self.rejected[-1].why}",
+            mend="more GPUs, shorter sequences, or a larger tp or pp",
+        )
 
 
 def search_plans(
@@ -135,8 +142,12 @@ def search_plans(
         template: plan whose other fields (precision, buckets, ...) all have.
 
     Raises:
-        InputError: an unknown name. Plans that cannot be are in ``rejected``.
+        InputError: an unknown name, or less than one GPU, token or sequence. Plans that cannot be
+            are in ``rejected``.
     """
+    for name, given in (("gpus", gpus), ("tokens", tokens), ("sequences", sequences)):
+        if given < 1:
+            raise InputError(f"{name} is {given}", where=name, mend="give 1 or more")
     model = load_model(model) if isinstance(model, str) else model
     profile = load_profile(gpu) if isinstance(gpu, str) else gpu
     cluster = cluster or Cluster()

@@ -1,10 +1,13 @@
 """`mltwin network` and `mltwin training`: what is printed where, files, what is typed wrong."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import mltwin as mt
 
 Call = Callable[..., tuple[int, str, str]]
 STAR = ("--on", "star", "--set", "hosts=4", "--set", "latency_s=0.0")
@@ -47,6 +50,30 @@ def test_a_folder_is_a_graph(call: Call, tmp_path: Path) -> None:
     assert code == 0 and "2 devices" in out and "0.0005 s" in out
 
 
+@pytest.mark.parametrize("system", ["network", "training", "training-run"])
+def test_a_template_runs_is_kept_and_compared(call: Call, tmp_path: Path, system: str) -> None:
+    file = tmp_path / "a.toml"
+    assert call("scenario", "init", file, "--system", system)[0] == 0
+    code, out, _ = call("run", file, "--format", "json", "--out", tmp_path / "kept")
+    found = json.loads(out)
+    assert code == 0 and all(math.isfinite(value) for value in found["summary"].values())
+    assert mt.Result.load(tmp_path / "kept").digest == found["digest"]
+    assert call("timeline", file, tmp_path / "t.json.gz")[0] == 0
+    code, out, _ = call("compare", file, file)
+    assert code == 0 and "+0.0 %" in out
+    code, out, err = call("run", file, "--error-bars", 3)
+    assert code == 2 and out == "" and "no fitted parameters" in err
+
+
+def test_figures_are_of_any_kind_that_can_be_drawn(call: Call, tmp_path: Path) -> None:
+    gif = tmp_path / "t.gif"
+    assert call("network", "draw", "star", "--out", gif)[0] == 0 and gif.stat().st_size > 100
+    code, _, err = call("network", "draw", "star", "--out", tmp_path / "x.xyz")
+    assert code == 2 and "use .png, .svg or .pdf" in " ".join(err.split())
+    code, _, err = call("network", "draw", "star", "--save", tmp_path / "x.csv")
+    assert code == 2 and "use .json or .toml" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -56,6 +83,13 @@ def test_a_folder_is_a_graph(call: Call, tmp_path: Path) -> None:
         (("network", "collective", "all_reduc"), "did you mean 'all_reduce'"),
         (("training", "plans", "llama-3.1-8b", "--gpus", 8, "--tp", "x"), "'x' is no size"),
         (("training", "plans", "llama-3.1-8b", "--gpus", 1), "no plan fits"),
+        (("training", "plans", "llama-3.1-8b", "--gpus", 8, "--tp", ","), "names no size"),
+        (("training", "plans", "llama-3.1-8b", "--gpus", 8, "--tp", 3), "must divide the GPUs"),
+        (("training", "plans", "llama-3.1-8b", "--gpus", 8, "--recipe", "x"), "no recipe 'x'"),
+        (("network", "collective", "all_reduce", "--ranks", 999), "the topology has 256"),
+        (("network", "collective", "all_reduce", "--mb", "nan"), "'nan' is no size"),
+        (("network", "collective", "all_reduce", "--fidelity", "exact"), "use maxmin"),
+        (("network", "draw", "star", "--set", "hosts=1"), "from 2 on"),
         (("training", "inspect", "none.json"), "no such file"),
     ],
 )

@@ -220,6 +220,13 @@ def test_overworked_replicas_are_found() -> None:
         ("joules", "lower", "J"),
         ("duration_s", "none", "s"),
         ("peak_kv_use", "none", "share"),
+        ("goodput_gb_per_s", "higher", "GB/s"),
+        ("busbw_gb_per_s", "higher", "GB/s"),
+        ("tokens_per_s", "higher", "tokens/s"),
+        ("stall_per_checkpoint_s", "lower", "s"),
+        ("memory_gib", "lower", "GiB"),
+        ("makespan_days", "lower", "days"),
+        ("hfu", "none", ""),
     ],
 )
 def test_directions_and_units(metric: str, way: str, of: str) -> None:

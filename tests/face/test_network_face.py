@@ -1,5 +1,7 @@
 """The system `network`: scenarios to flows and back, closed forms, errors in a line."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,9 @@ def test_flows_from_a_file(tmp_path: Path) -> None:
         ("0,1,1,1e6", "another rank"),
         ("0,0,1,-5", "more than 0"),
         ("x,0,1,1e6", "not a number"),
+        ("0,0,1,inf", "'inf' is not a number"),
+        ("0,0,1,", "is missing"),
+        ("1e12,0,1,5", "0 to 9.2e.06 s"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, row: str, words: str) -> None:
@@ -132,6 +137,84 @@ def test_a_bad_line_is_named(tmp_path: Path, row: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as error:
         bad.run()
     assert "flows.csv:3" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("start_s,source,target,bytes\n0,0,1,5,6,7\n", "csv:2: more values than columns"),
+        ("start_s,source,target,bytes,wieght\n0,0,1,5,2\n", "did you mean 'weight'"),
+        ("start_s,source,target,bytes,bytes\n0,0,1,5,6\n", "unknown column"),
+        ("start_s,source,target,bytes\n0,0,1,5\n\n0,0,1,x\n", "csv:4: bytes: 'x'"),
+        ("start_s,source,target,bytes\n\n", "no flow in it"),
+        ("# flows\nstart_s,source,target,bytes\n0,0,1,5\n", "no column 'start_s'"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "flows.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=words) as error:
+        scenario(traffic__kind="file", traffic__file=str(file)).run()
+    assert "\n" not in str(error.value)
+
+
+def test_empty_optional_cells_and_blank_lines_are_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "flows.csv"
+    file.write_text("start_s,source,target,bytes,weight,cap_gbps\n0,0,1,1e6,,0.8\n\n0,2,3,1e6,1,\n")
+    result = scenario(traffic__kind="file", traffic__file=str(file)).run()
+    ends = result.tables["flows"]["end"] / 1e9
+    assert ends.tolist() == pytest.approx([10.0, 1.0])  # 0.8 Gbit/s, and the whole 1 GB/s
+
+
+def test_alphabeta_of_a_collective_keeps_to_the_links() -> None:
+    base = scenario(fidelity="alphabeta", traffic__kind="collective")
+    ring, direct = (base.set("traffic.algorithm", name) for name in ("ring", "direct"))
+    assert ring.run().metrics["busbw_gb_per_s"] == pytest.approx(1.0)
+    assert lower(base, 0).facts["algorithm"] == "ring"
+    with pytest.raises(InputError, match=r"4 times what host\d -> switch can carry"):
+        direct.run()
+
+
+def test_auto_takes_an_algorithm_that_becomes_flows() -> None:
+    many = NetworkScenario(topology={"name": "star", "hosts": 300}).changed(
+        {"traffic": {"kind": "collective", "size_mb": 0.01}}
+    )
+    small = many.set("topology", {"name": "star", "hosts": 16})
+    assert lower(small, 0).facts["algorithm"] == "direct"
+    assert lower(many, 0).facts["algorithm"] in ("tree", "double_tree", "halving_doubling")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mt.topology(5), "no topology"),
+        (lambda: mt.collective_times("star", "all_reduce", []), "no size"),
+        (lambda: mt.collective_times("star", "all_reduce", 1e6, ranks=9), "the topology has 8"),
+    ],
+)
+def test_what_python_gives_wrong(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+def test_one_size_and_a_name_will_do() -> None:
+    given = mt.collective_times(mt.topology("star"), "all_reduce", [1e6])
+    assert mt.collective_times("star", "all_reduce", 1e6).data() == given.data()
+
+
+def test_a_broken_link_is_named() -> None:
+    star = mt.topology("star", hosts=2)
+    broken = replace(star, bytes_per_s=np.where(np.arange(4) == 0, 0.0, star.bytes_per_s))
+    with pytest.raises(InputError, match="link host0 -> switch has no bandwidth"):
+        mt.collective_times(broken, "all_reduce", 1e6)
+
+
+def test_nccl_across_nodes_is_said_to_be_modelled() -> None:
+    pair = mt.topology("rail_optimised", nodes=2)
+    times = mt.collective_times(pair, "all_reduce", 1e6, algorithms=["ring"], hardware="h100-sxm")
+    assert [t.algorithm for t in times.times] == ["ring", "nccl modelled"]
+    with pytest.raises(InputError, match="give ranks of one node"):
+        mt.collective_times(pair, "all_reduce", 1e6, hardware="l40s")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +230,12 @@ def test_a_bad_line_is_named(tmp_path: Path, row: str, words: str) -> None:
         ({"traffic": {"kind": "collective", "ranks": 99}}, "the topology has 5"),
         ({"traffic": {"kind": "collective", "groups": 4}}, "each group needs"),
         ({"traffic": {"kind": "pattern", "pattern": "shift", "shift": 5}}, "sends to itself"),
+        ({"topology": {"hosts": 3}}, "names no topology"),
+        ({"topology": {"name": ["star"]}}, "unknown topology"),
+        ({"topology": {"name": "star", "latency_s": 1e9}}, "give at most 100000"),
+        ({"changes": [{"at_ms": 1e12, "link": "host0->switch", "share": 0.5}]}, "less than"),
+        ({"traffic": {"kind": "pattern", "pattern": "incast", "senders": 5}}, "give at most 4"),
+        ({"traffic": {"kind": "collective", "collective": "send_recv"}}, "traffic: ranks"),
         ({"traffic": {"matrix": "islands"}, "topology": {"name": "nvswitch_node"}}, "two islands"),
     ],
 )

@@ -1,5 +1,7 @@
 """Templates that work as they are, and the shelf."""
 
+import tomllib
+
 import pytest
 
 import mltwin as mt
@@ -7,6 +9,7 @@ from mltwin.doctor import doctor_table, is_warm, warm_up
 from mltwin.models.serving.hooks import HOOKS
 from mltwin.policies import resolve
 from mltwin.policies.hooks import HOOKS as ALL_HOOKS
+from mltwin.scenario import system_names
 from mltwin.shelf import (
     engines_table,
     gpu_info,
@@ -19,7 +22,7 @@ from mltwin.shelf import (
     trace_info,
     traces_table,
 )
-from mltwin.templates import policy_template, write_new
+from mltwin.templates import policy_template, scenario_template, write_new
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -104,3 +107,22 @@ def test_everything_offered_is_there() -> None:
     assert set(mt.__all__) <= set(dir(mt))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         mt.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("system", system_names())
+def test_a_scenario_template_is_the_scenario_without_changes(system: str) -> None:
+    text = scenario_template(system)
+    made = mt.Scenario.parse(tomllib.loads(text))
+    plain = mt.Scenario.parse({"system": system})
+    assert made.data() == plain.data()
+
+
+def test_a_template_shows_the_tables_of_an_empty_list() -> None:
+    text = scenario_template("network")
+    given = text.replace("# [[changes]]", "[[changes]]").replace(
+        "# at_ms = <number>", "at_ms = 1.0"
+    )
+    given = given.replace("# link = <text>", 'link = "a->b"', 1)
+    given = given.replace("# share = <number>", "share = 0.5")
+    change = mt.Scenario.parse(tomllib.loads(given)).changes[0]
+    assert (change.at_ms, change.link, change.share) == (1.0, "a->b", 0.5)

@@ -87,13 +87,63 @@ def test_a_graph_from_a_file(tmp_path: Path) -> None:
         ({"plan.shard": 3}, "plan"),
         ({"noise.sigma": 0.1}, "ranks = 'all'"),
         ({"graph": "nowhere.json"}, "nowhere.json"),
-        ({"cluster.topology": "starr", "plan.pp": 2}, "did you mean 'star'"),
+        ({"cluster.topology": "starr", "plan.pp": 2}, "cluster.topology.*did you mean 'star'"),
+        ({"cluster.topology": "star", "plan.pp": 2}, "cluster.topology: 8 ranks for the 16 GPUs"),
+        ({"plan.pp": 33}, "give at most 32"),
+        ({"plan.ep": 8}, "it has none: ep = 1"),
     ],
 )
 def test_errors_are_one_line(changes: dict, words: str) -> None:
     with pytest.raises(InputError, match=words) as error:
         TrainingScenario().changed(changes).run()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([], "holds no task"),
+        ([{"id": "a", "after": ["b"]}, {"id": "b", "after": ["a"]}], "a .task 0. waits for b"),
+        ([{"id": "a", "after": ["a"]}], "waits for itself"),
+        ([{"id": "a", "after": ["z"]}], "'z', which there is not"),
+        ([{"id": "a", "duration_s": 1e9}], "0 to 9e6"),
+        (
+            [{"id": "a", "kind": "transfer", "target": 1, "source": 0, "bytes": 1}],
+            "give a topology",
+        ),
+    ],
+)
+def test_a_bad_graph_is_told_with_its_file(tmp_path: Path, tasks: list, words: str) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps({"format": "mltwin graph", "version": 1, "tasks": tasks}))
+    with pytest.raises(InputError, match=words) as error:
+        TrainingScenario(graph=str(file)).run()
+    assert "bad.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_task_without_a_name_has_its_id(tmp_path: Path) -> None:
+    file = tmp_path / "graph.json"
+    tasks = [{"id": "load", "duration_s": 1e-3, "device": 0}]
+    file.write_text(json.dumps({"format": "mltwin graph", "version": 1, "tasks": tasks}))
+    assert "load" in str(TrainingScenario(graph=str(file)).run().report()[1])
+
+
+def test_what_a_run_leaves_out_is_noted() -> None:
+    alone = TrainingScenario().changed({"cluster.topology": "star"}).run()
+    assert any("No message crosses" in note for note in alone.notes)
+    small = {**SMALL, "cluster.topology": {"name": "star", "hosts": 4}}
+    assert not any("No message" in n for n in TrainingScenario().changed(small).run().notes)
+    too_much = TrainingScenario().changed({"model": "llama-3.1-70b", "fit": False}).run()
+    assert any("It does not fit" in note for note in too_much.notes)
+
+
+def test_no_plan_of_these_sizes() -> None:
+    with pytest.raises(InputError, match="must divide the GPUs"):
+        _ = mt.search_plans(
+            "llama-3.1-8b", 8, "h100-sxm-80gb", tokens=1024, sequences=8, tp=[3]
+        ).best
+    with pytest.raises(InputError, match="gpus is 0"):
+        mt.search_plans("llama-3.1-8b", 0, "h100-sxm-80gb", tokens=1024, sequences=8)
 
 
 def test_stored_and_read_back(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_a_graph_written_by_hand(tmp_path: Path) -> None:
     assert graph.group.tolist() == [-1, 0, -1]
     assert execute(graph).end.tolist() == [4 * 10**9, 5 * 10**9, 5 * 10**9 + 5]
     swapped = read_execution(plain(tmp_path, HAND[::-1]))
-    assert [swapped.names[i] for i in swapped.name] == ["forward", "", ""]
+    assert [swapped.names[i] for i in swapped.name] == ["forward", "ar", "7"]
     assert swapped.duration.tolist() == [4 * 10**9, 10**9, 5]
 
 

@@ -30,7 +30,7 @@ def read_execution(
         options: of the format's reader.
 
     Raises:
-        InputError: no file, an unknown format, and what the reader refuses.
+        InputError: no file, an unknown format, no task, and what the reader refuses.
     """
     files = _files(paths)
     if format is None:
@@ -51,6 +51,8 @@ def read_execution(
                 mend=f"use {', '.join(known) or 'none'}",
             )
     graph: Graph = reader(files[0] if format == "plain" else files, **options)
+    if not len(graph):
+        raise InputError("holds no task", where=str(files[0]), mend="give a file with tasks")
     return graph
 
 

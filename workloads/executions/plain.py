@@ -8,10 +8,10 @@
        {"id": "send", "kind": "transfer", "device": 0, "stream": 2, "source": 0, "target": 1,
         "bytes": 1e6, "after": ["f0"]}]}
 
-A task needs nothing but an ``id``; all else has the defaults of a graph (kind "compute" with no
-device and no duration). Durations are seconds (``duration_s``) or whole ticks of 1 ps
-(``duration``). Instead of ``tasks`` a file may hold ``columns``, which is how `save_graph` writes:
-one list a column of a graph, exact and compact.
+A task needs nothing but an ``id``, which is its name unless it has one; all else has the defaults
+of a graph (kind "compute" with no device and no duration). Durations are seconds (``duration_s``)
+or whole ticks of 1 ps (``duration``). Instead of ``tasks`` a file may hold ``columns``, which is
+how `save_graph` writes: one list a column of a graph, exact and compact.
 """
 
 import gzip
@@ -103,7 +103,13 @@ def graph_of_json(found: Any, where: str) -> Graph:
     rows = TaskRows(where)
     for number, task in enumerate(found["tasks"]):
         _add(rows, task, number, where)
-    return rows.graph(facts)
+    try:
+        return rows.graph(facts)
+    except InputError as error:
+        if where in str(error):
+            raise
+        place = f"{where}, {error.where}" if error.where else where
+        raise InputError(error.message, where=place, mend=error.mend) from None
 
 
 def _add(rows: TaskRows, task: Any, number: int, where: str) -> None:
@@ -135,7 +141,7 @@ def _add(rows: TaskRows, task: Any, number: int, where: str) -> None:
     after = task.get("after", [])
     if not isinstance(after, list) or not all(isinstance(one, str | int) for one in after):
         raise InputError(f"after {after!r}", where=place, mend="give a list of ids")
-    group, name = task.get("group"), task.get("name", "")
+    group, name = task.get("group"), task.get("name", str(task["id"]))
     if not isinstance(name, str) or not isinstance(group, str | int | None):
         raise InputError("'name' must be text, 'group' text or a whole number", where=place)
     rows.add(

@@ -155,9 +155,9 @@ def microseconds(value: Any, where: str, what: str) -> int:
 
 
 def seconds_as_ticks(value: Any, where: str, what: str) -> int:
-    """A duration in seconds as ticks. InputError if it is no number of 0 or more."""
+    """A duration in seconds as ticks. InputError if it is no number from 0 to 9e6 (104 days)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 9e6:
-        raise InputError(f"{what} {value!r}", where=where, mend="give seconds, 0 or more")
+        raise InputError(f"{what} {value!r}", where=where, mend="give seconds, 0 to 9e6")
     return int(ticks(value))
 
 

@@ -106,7 +106,9 @@ def _report(result: Result) -> None:
     from mltwin.network_result import NetworkResult
 
     assert isinstance(result, NetworkResult)
-    figures_and_notes(result, HEADS)
+    # Flows of a collective share the links of their ranks by design: that is no congestion.
+    hidden = "mean_slowdown" if result.facts.get("collective") else ""
+    figures_and_notes(result, tuple(head for head in HEADS if head != hidden))
     show.figure(result.draw_links(), "network-links")
     for name, draw in (("fct", charts.completion_chart), ("links", charts.links_chart)):
         chart, frame, caption = draw(result)

@@ -21,6 +21,7 @@ def test_each_kind_shows_its_run(kind: str) -> None:
     assert len([e for e in page.main if e.type == "vega_lite_chart"]) == 2
     changes = {"topology": STAR, "traffic.kind": kind, "traffic.flows": 200}
     expected = mt.run(NetworkScenario().changed(changes)).metrics["makespan_ms"]
+    assert ("mean_slowdown" in [m.label for m in page.metric]) == (kind != "collective")
     assert float(page.metric[0].value) == pytest.approx(expected, rel=0.01)
 
 
