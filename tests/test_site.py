@@ -257,6 +257,6 @@ def foreign(url, server):
 def test_search_finds_a_page(server, browser):
     page = browser.new_page()
     page.goto(server)
-    page.fill("input.md-search__input", "max-min")
+    page.fill("input.md-search__input", "max-min fair flows")
     page.wait_for_selector(".md-search-result__item a[href*='theory/network']", state="attached")
     page.close()
