@@ -24,8 +24,9 @@ def test_it_shows_its_default(open_page: Callable[..., Any]) -> None:
 
 
 def test_it_is_watched_cancelled_and_goes_on(open_page: Callable[..., Any]) -> None:
-    # Runs of a quarter of a second each, as this policy is asked at every iteration.
-    base = "system = 'serving'\n[workload]\nrequests = 20000\narrivals = 'poisson'\n"
+    # Runs of almost a second each, as this policy is asked at every iteration: too many to end
+    # before the last click.
+    base = "system = 'serving'\n[workload]\nrequests = 60000\narrivals = 'poisson'\n"
     base += "[policy]\npriority = 'vtc'\n"
     query = urlencode({"base": base, "seeds": 20})
     page = open_page(f"sweep?{query}", settled=False)
