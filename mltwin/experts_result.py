@@ -8,8 +8,9 @@ import numpy as np
 
 from mltwin.models.experts.simulate import Outcome
 
+from .derived_result import Derived, DerivedResult
 from .metrics import flat, spread
-from .result import Columns, Result
+from .result import Columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 TICKS_PER_MS = 1e6
 
 
-class ExpertResult(Result):
+class ExpertResult(DerivedResult):
     """A finished run of the system `expert-cache`.
 
     Tables: `steps` (begin, end, stall in ticks of 1 ns; activations, hits, late), `layers`
@@ -50,30 +51,17 @@ class ExpertResult(Result):
             "resident": outcome.resident,
             "unused": outcome.unused,
         }
-        tables = _tables(outcome, lowered)
-        return cls(
-            _metrics(tables, facts),
-            tables,
-            facts=facts,
+        return cls.derived(
+            _tables(outcome, lowered),
+            facts,
             notes=lowered.notes,
-            violations=violations(tables, facts),
             trace_sha256=lowered.routing_sha256,
         )
 
     @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        facts = about["facts"]
-        return cls(
-            _metrics(tables, facts),
-            tables,
-            facts=facts,
-            notes=about["notes"],
-            violations=violations(tables, facts),
-        )
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
+        return _metrics(tables, facts), [], violations(tables, facts)
 
     def samples(self) -> dict[str, "Sample"]:
         """Duration and stall of each step in ms, hit ratio of each step, at the step's begin."""

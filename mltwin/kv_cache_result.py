@@ -9,8 +9,9 @@ import numpy as np
 from mltwin.models.caching.prefix_nodes import Outcome
 from mltwin.models.caching.prefix_tables import FROM_NODE, FROM_POOL, Plan
 
+from .derived_result import Derived, DerivedResult
 from .metrics import flat, spread
-from .result import Columns, Result
+from .result import Columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ TICKS_PER_MS = 1e6
 SOURCES = ("hits_near", "hits_second", "hits_third", "hits_peer", "hits_pool")
 
 
-class KvCacheResult(Result):
+class KvCacheResult(DerivedResult):
     """A finished run of the system `kv-cache`.
 
     Tables: `requests` (node, prompt tokens and blocks, hit blocks by source; arrival, start,
@@ -52,30 +53,12 @@ class KvCacheResult(Result):
     ) -> Self:
         """The result of an outcome."""
         facts = {**facts, "totals": dict(outcome.totals)}
-        tables = _tables(outcome, plan)
-        return cls(
-            _metrics(tables, facts),
-            tables,
-            facts=facts,
-            notes=notes,
-            violations=violations(tables, facts),
-            trace_sha256=trace_sha256,
-        )
+        return cls.derived(_tables(outcome, plan), facts, notes=notes, trace_sha256=trace_sha256)
 
     @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        facts = about["facts"]
-        return cls(
-            _metrics(tables, facts),
-            tables,
-            facts=facts,
-            notes=about["notes"],
-            violations=violations(tables, facts),
-        )
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
+        return _metrics(tables, facts), [], violations(tables, facts)
 
     def samples(self) -> dict[str, "Sample"]:
         """Share of each request's blocks that were hit; TTFT and wait in ms where there is time."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from mltwin.models.network.flows import FlowRun
 
+from .derived_result import Derived, DerivedResult
 from .network_metrics import metrics_of, violations_of
-from .result import Columns, Result
+from .result import Columns
 from .text import Table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-class NetworkResult(Result):
+class NetworkResult(DerivedResult):
     """A finished run of the system `network`.
 
     Tables: `flows` (time, start and end in ticks of 1 ps; alone: ticks it would take by itself;
@@ -85,25 +86,12 @@ class NetworkResult(Result):
             "sent_over_links": float((np.diff(table.first) * table.bytes).sum()),
             "broken_laws": list(run.violations),
         }
-        return cls._made(tables, facts)
+        return cls.derived(tables, facts)
 
     @classmethod
-    def _made(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Self:
-        return cls(
-            metrics_of(tables, facts),
-            tables,
-            facts=facts,
-            notes=_notes(tables, facts),
-            violations=violations_of(tables, facts),
-        )
-
-    @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        return cls._made(tables, about["facts"])
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
+        return metrics_of(tables, facts), _notes(tables, facts), violations_of(tables, facts)
 
     def report(self) -> list[Table]:
         """The metrics, and the busiest links."""

@@ -15,7 +15,8 @@ from mltwin.models.training.reliability_tables import (
     EVENT_NAMES,
 )
 
-from .result import Columns, Result
+from .derived_result import Derived, DerivedResult
+from .result import Columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ SHARES = {
 """Parts of a run and the metrics of their shares of its time."""
 
 
-class TrainingRunResult(Result):
+class TrainingRunResult(DerivedResult):
     """A finished run of the system `training-run`.
 
     Table `events`: time (ticks of 1 ns), kind (number in `event_names`), entity and value: failures
@@ -77,25 +78,12 @@ class TrainingRunResult(Result):
             "thinned": stride,
             "counts": dict(outcome.counts),
         }
-        return cls._made(tables, known)
+        return cls.derived(tables, known)
 
     @classmethod
-    def _made(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Self:
-        return cls(
-            metrics_of(tables, facts),
-            tables,
-            facts=facts,
-            notes=_notes(facts),
-            violations=_violations(tables, facts),
-        )
-
-    @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        return cls._made(tables, about["facts"])
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
+        return metrics_of(tables, facts), _notes(facts), _violations(tables, facts)
 
     @property
     def parts(self) -> dict[str, int]:

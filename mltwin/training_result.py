@@ -10,7 +10,8 @@ import numpy as np
 from mltwin.models.training.tables import CATEGORIES, COMPUTE, KINDS
 from mltwin.sim.errors import InputError
 
-from .result import Columns, Result
+from .derived_result import Derived, DerivedResult
+from .result import Columns
 from .text import Table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SHOWN = 12
 TICKS_PER_MS = 1e9
 
 
-class TrainingResult(Result):
+class TrainingResult(DerivedResult):
     """A finished run of the system `training`.
 
     Tables: `tasks` (start and end in ticks of 1 ps, device, stream, kind, category, bytes; name:
@@ -72,25 +73,12 @@ class TrainingResult(Result):
         waits = np.repeat(np.arange(len(graph)), np.diff(graph.after_first))
         if (run.start[waits] < run.end[graph.after]).any():
             broken.append("a task started before one that it waits for had ended")
-        return cls._made(tables, {**facts, "broken_laws": broken})
+        return cls.derived(tables, {**facts, "broken_laws": broken})
 
     @classmethod
-    def _made(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Self:
-        return cls(
-            _metrics(tables, facts),
-            tables,
-            facts=facts,
-            notes=_notes(tables, facts),
-            violations=_violations(tables, facts),
-        )
-
-    @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        return cls._made(tables, about["facts"])
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
+        return _metrics(tables, facts), _notes(tables, facts), _violations(tables, facts)
 
     def report(self) -> list[Table]:
         """The metrics, what the critical path is made of, and memory by part."""

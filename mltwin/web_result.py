@@ -10,7 +10,8 @@ from mltwin.models.web import CdnOutcome, CdnPlan, FriendsOutcome, FriendsPlan
 from mltwin.models.web import cdn_tables as cdn
 from mltwin.models.web import friends_tables as friends
 
-from .result import Columns, Result
+from .derived_result import Derived, DerivedResult
+from .result import Columns
 from .web_metrics import cdn_metrics, friends_metrics, violations
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .samples import Sample
 
 
-class WebResult(Result):
+class WebResult(DerivedResult):
     """A finished run of the system `web-cache`.
 
     Tables of friends: `views` (without publications; time and latency in ticks of 1 ns; user,
@@ -69,7 +70,7 @@ class WebResult(Result):
             },
         }
         known = {**facts, "published": int((~viewed).sum()), "totals": dict(outcome.totals)}
-        return cls._made(tables, known)
+        return cls.derived(tables, known, trace_sha256=facts.get("requests_sha256", ""))
 
     @classmethod
     def of_cdn(cls, outcome: CdnOutcome, plan: CdnPlan, facts: Mapping[str, Any]) -> Self:
@@ -96,29 +97,14 @@ class WebResult(Result):
                 "cached": outcome.used,
             },
         }
-        return cls._made(tables, {**facts, "totals": dict(outcome.totals)})
+        known = {**facts, "totals": dict(outcome.totals)}
+        return cls.derived(tables, known, trace_sha256=facts.get("requests_sha256", ""))
 
     @classmethod
-    def _made(
-        cls, tables: Mapping[str, Columns], facts: Mapping[str, Any], notes: Any = ()
-    ) -> Self:
+    def derive(cls, tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> Derived:
+        """Metrics, notes and violations."""
         metrics = friends_metrics if facts["kind"] == "friends" else cdn_metrics
-        return cls(
-            metrics(tables, facts),
-            tables,
-            facts=facts,
-            notes=notes or _notes(tables, facts),
-            violations=violations(tables, facts),
-            trace_sha256=facts.get("requests_sha256", ""),
-        )
-
-    @classmethod
-    def restored(
-        cls, metrics: Mapping[str, float], tables: Mapping[str, Columns], about: Mapping[str, Any]
-    ) -> Self:
-        """A result from what `save` stored; its metrics are computed anew."""
-        del metrics
-        return cls._made(tables, about["facts"], about["notes"])
+        return metrics(tables, facts), _notes(tables, facts), violations(tables, facts)
 
     @property
     def sources(self) -> tuple[str, ...]:
