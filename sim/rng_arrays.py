@@ -39,6 +39,9 @@ EMBEDDINGS = 17
 CONTENT = 18
 OBJECTS = 19
 EVICTION = 20
+TRAINING = 21
+PRIVACY = 22
+PEERS = 23
 
 Numbers = int | Sequence[int] | npt.NDArray[Any]
 

@@ -1,0 +1,347 @@
+"""What decides in a federation, and what it may see.
+
+A `Strategy` is told what happened and acts on the `Server` it is given: it dispatches clients,
+waits for so many updates or for a timer, trains what arrived and steps the model. Beside it stand
+four smaller policies: a `Selection` chooses clients, a `Codec` says how an update travels, an
+`Attack` spoils the updates of some clients, a `Combine` makes one change of many.
+
+The same objects run on the compiled kernel and on its SimPy twin.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .tables import Clients, Plan
+
+Array = npt.NDArray[Any]
+
+DONE, OFFLINE, FAILED = range(3)
+STATUSES = ("done", "offline", "failed")
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """n dispatches that ended, in the order in which the server learned of it.
+
+    Attributes:
+        client: int32[n].
+        dispatch: int64[n], number of this dispatch among those of its client, from 0; with the
+            client the key of its random draws.
+        held: int64[n], the server version that it trained from.
+        sent, arrived: int64[n] ticks of 1 ns.
+        steps: int64[n], local steps.
+        status: int8[n], DONE, or why there is no update.
+        tag: int64[n], what the strategy gave with the dispatch, 0 by default.
+    """
+
+    client: Array
+    dispatch: Array
+    held: Array
+    sent: Array
+    arrived: Array
+    steps: Array
+    status: Array
+    tag: Array
+
+    def __len__(self) -> int:
+        return len(self.client)
+
+    def where(self, mask: Array) -> "Arrivals":
+        """The rows of a mask or of an array of row numbers."""
+        return Arrivals(
+            self.client[mask],
+            self.dispatch[mask],
+            self.held[mask],
+            self.sent[mask],
+            self.arrived[mask],
+            self.steps[mask],
+            self.status[mask],
+            self.tag[mask],
+        )
+
+    @property
+    def done(self) -> "Arrivals":
+        """Those that brought an update."""
+        return self.where(self.status == DONE)
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """How clients train, beyond the steps of each dispatch.
+
+    Attributes:
+        lr: step size, one for all or float64[n].
+        batch: samples of a step, 0: all of the client's.
+        prox: mu of the proximal term mu/2 |w - w_held|^2 (FedProx).
+        correction: added to every gradient: float[d] or float[n, d]; None: nothing.
+        momentum: of local SGD (heavy ball), reset at each dispatch.
+        clip: the gradient's norm is cut to it; 0: not.
+        anchor: float[d], the first direction of variance-reduced steps (FedAMD's miners):
+            g_0 = anchor, g_k = g_{k-1} + grad(x_k; b) - grad(x_{k-1}; b); None: plain SGD.
+    """
+
+    lr: float | Array = 0.1
+    batch: int = 10
+    prox: float = 0.0
+    correction: Array | None = None
+    momentum: float = 0.0
+    clip: float = 0.0
+    anchor: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Updates:
+    """What n clients made.
+
+    Attributes:
+        delta: float32[n, d], w_end - w_held.
+        loss: float64[n], mean loss over the samples of the local steps, each before its step.
+        squared: float64[n], mean of the squared per-sample losses (Oort's utility).
+    """
+
+    delta: Array
+    loss: Array
+    squared: Array
+
+
+class Task(Protocol):
+    """A model to be learned from the data of N clients."""
+
+    parameters: int
+    """d; 0: time only."""
+    flops_per_sample: float
+    """Of forward and backward pass."""
+
+    def initial(self, seed: int) -> Array:
+        """float64[d], the first model."""
+
+    def train(
+        self,
+        versions: Array,
+        which: Array,
+        clients: Array,
+        dispatches: Array,
+        steps: Array,
+        local: Local,
+        seed: int,
+    ) -> Updates:
+        """Local training of n dispatches.
+
+        Args:
+            versions: float32[V, d], models; which: int64[n], the row that each starts from.
+            clients, dispatches, steps: int[n].
+            seed: with client and dispatch the key of the order of data.
+        """
+
+    def evaluate(self, weights: Array) -> dict[str, float]:
+        """Metrics of a model on held-out data: `loss`, `accuracy` where there is one, ..."""
+
+    def losses(self, weights: Array, clients: Array) -> Array:
+        """float64[n], mean loss of a model on all data of each client."""
+
+    def gradients(self, weights: Array, clients: Array) -> Array:
+        """float32[n, d], full gradient of a model on the data of each client."""
+
+
+class Server(Protocol):
+    """What a strategy sees and does."""
+
+    clients: Clients
+    plan: Plan
+    task: Task
+    seed: int
+    weights: Array
+    """float64[d], the current model; replaced by `step`, not to be written to."""
+
+    @property
+    def now(self) -> int:
+        """Ticks of 1 ns."""
+
+    @property
+    def version(self) -> int:
+        """Steps of the model so far."""
+
+    @property
+    def in_flight(self) -> int:
+        """Dispatches that the server believes under way."""
+
+    def idle(self) -> Array:
+        """int32[...], clients that are there and not at work, ascending. Costs O(N)."""
+
+    def select(self, count: int) -> Array:
+        """int32[<= count], distinct idle clients chosen by the run's selection policy."""
+
+    def uniform(self, count: int) -> Array:
+        """int32[<= count], distinct idle clients drawn uniformly; without looking at all N."""
+
+    def next_available(self) -> int | None:
+        """The earliest tick after now at which an idle client that is away returns, if any."""
+
+    def dispatch(
+        self,
+        clients: Array,
+        *,
+        steps: Array | int | None = None,
+        tags: Array | int = 0,
+        scale: Array | float = 1.0,
+        down_bytes: Array | float | None = None,
+        up_bytes: Array | float | None = None,
+    ) -> None:
+        """Send the current version to idle clients.
+
+        Args:
+            clients: int[n], distinct and idle.
+            steps: local steps; None: the plan's.
+            tags: come back in `Arrivals.tag`.
+            scale: of the compute time (a smaller model).
+            down_bytes, up_bytes: of the transfers; None: the model's, as the codec says.
+
+        Raises:
+            InputError: a client that is at work or away.
+        """
+
+    def wait(self, count: int) -> None:
+        """Call `arrived` when so many updates have come since it was last called.
+
+        Also when nothing is under way any more and nothing will be, with what there is. Stays
+        until it is changed; 1 at the start.
+        """
+
+    def refill(self, concurrency: int) -> None:
+        """Keep so many dispatches under way with the current version and the plan's steps.
+
+        At the end of each instant, after its arrivals and timers; clients come from `select`.
+        Where none is idle, as soon as one returns. 0: stop.
+        """
+
+    def timer(self, number: int, at: int | None) -> None:
+        """Call `timer` at a tick (now or later); None takes it back. One instant a number."""
+
+    def cancel(self, clients: Array) -> None:
+        """End the work of clients; what they spent is wasted. Nothing arrives of it."""
+
+    def train(self, arrivals: Arrivals, **local: Any) -> Updates:
+        """The updates of arrivals with status DONE, as the server decodes them.
+
+        Only within the hook that was given them: later the versions that they held are gone.
+        Keywords replace fields of `Local`.
+        """
+
+    def combine(self, coefficients: Array, deltas: Array) -> Array:
+        """float64[d], sum of coefficients[i] * deltas[i], or what the run's `Combine` makes of it.
+
+        The order of the sum is fixed.
+        """
+
+    def step(self, change: Array | None, *, used: int) -> None:
+        """weights += change, version += 1; `used` updates went into it.
+
+        `change` is None where only time is simulated.
+        """
+
+    def discard(self, arrivals: Arrivals) -> None:
+        """Count updates as wasted (too stale, too late)."""
+
+    def staleness(self, arrivals: Arrivals) -> Array:
+        """int64[n], server version minus the version held."""
+
+    def draws(self, counter: int, count: int) -> Array:
+        """float64[count], uniform on [0, 1): the strategy's own, keyed by (seed, counter)."""
+
+    def finish(self, why: str) -> None:
+        """End the run."""
+
+
+class Strategy(ABC):
+    """How a federation learns. Subclasses are dataclasses: their fields are the parameters."""
+
+    down_models: ClassVar[float] = 1.0
+    """Transfers to a client, in models (2 where control variates travel along)."""
+    up_models: ClassVar[float] = 1.0
+
+    @abstractmethod
+    def start(self, server: Server) -> None:
+        """Dispatch the first clients; set timers."""
+
+    @abstractmethod
+    def arrived(self, server: Server, arrivals: Arrivals) -> None:
+        """Updates (and losses that the server learned of) since the last call."""
+
+    def timer(self, server: Server, number: int) -> None:  # noqa: B027 (may stay empty)
+        """A timer rang."""
+
+    def check(self, clients: Clients, plan: Plan) -> None:  # noqa: B027 (may stay empty)
+        """Refuse what cannot be (InputError), before the run."""
+
+    @property
+    def automatic(self) -> tuple[int, int] | None:
+        """(buffer, concurrency) if the strategy only counts: a step every `buffer` updates, work
+        for `concurrency` clients. Then runs without a model need not call it.
+        """
+        return None
+
+
+class Selection(ABC):
+    """Which of the idle clients work next."""
+
+    uniform: ClassVar[bool] = False
+    """True: `Server.uniform` may stand in for it."""
+
+    @abstractmethod
+    def choose(self, server: Server, count: int) -> Array:
+        """int32[<= count], distinct idle clients."""
+
+    def report(  # noqa: B027 (may stay empty)
+        self, server: Server, arrivals: Arrivals, updates: Updates | None
+    ) -> None:
+        """What came of earlier choices; without a model there are no updates."""
+
+
+class Codec(ABC):
+    """How an update travels, and what is left of it."""
+
+    @abstractmethod
+    def up_bytes(self, server: Server, clients: Array) -> Array:
+        """float64[n], of the update of each client, known when it is dispatched."""
+
+    def down_bytes(self, server: Server, clients: Array, model_bytes: float) -> Array:
+        """float64[n], of the model sent to each client."""
+        return np.full(len(clients), model_bytes)
+
+    @abstractmethod
+    def apply(self, server: Server, arrivals: Arrivals, updates: Updates) -> Updates:
+        """What the server decodes."""
+
+
+class Attack(ABC):
+    """Clients that do not send what they should."""
+
+    @abstractmethod
+    def apply(self, server: Server, arrivals: Arrivals, updates: Updates) -> Updates:
+        """What the server receives, after the codec."""
+
+
+class Combine(ABC):
+    """One change out of many updates."""
+
+    @abstractmethod
+    def combine(self, server: Server, coefficients: Array, deltas: Array) -> Array:
+        """float64[d]; coefficients float64[n] as the strategy would weigh them, deltas [n, d]."""
+
+
+@dataclass
+class Policies:
+    """All that decides in a run."""
+
+    strategy: Strategy
+    selection: Selection | None = None
+    """None: uniform."""
+    codec: Codec | None = None
+    attack: Attack | None = None
+    combine: Combine | None = None
+    """None: the weighted sum."""
+    facts: dict[str, Any] = field(default_factory=dict)
