@@ -161,6 +161,18 @@ class Network(Section):
     )
     replicas_per_nic: int = Field(1, ge=1, description="neighbours in a pool that share one NIC")
     latency_us: float = Field(10.0, ge=0, le=1e9, description="of a hand-over message")
+    topology: Spec | None = Field(
+        None,
+        description="links between the NICs that transfers share: a topology's name, a table with "
+        "its parameters, or { file = ... }; none: a switch that never is the narrowest",
+    )
+    endpoints: list[int] | None = Field(
+        None,
+        description="of the topology, one for each NIC, a KV pool's last; none: 0, 1, 2, ...",
+    )
+    routing: Literal["ecmp", "shortest"] = Field(
+        "ecmp", description="which of the shortest paths a pair of NICs has, by a hash or the first"
+    )
 
 
 class Policies(Section):

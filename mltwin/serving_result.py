@@ -17,6 +17,7 @@ from mltwin.models.serving.tables import DONE, STATE_NAMES
 from .metrics import STATS, plain, unit
 from .prefix_pool_metrics import fetch_ms, pool_metrics
 from .result import Columns, Result
+from .serving_fabric import fabric_metrics, fabric_rows
 from .serving_frontend import FrontEnd, sent
 from .serving_metrics import (
     LATENCIES,
@@ -123,9 +124,14 @@ class ServingResult(Result):
 
     @classmethod
     def of(
-        cls, outcome: Outcome, trace: "Trace", facts: Mapping[str, Any], notes: list[str]
+        cls,
+        outcome: Outcome,
+        trace: "Trace",
+        facts: Mapping[str, Any],
+        notes: list[str],
+        more: Mapping[str, Columns] | None = None,
     ) -> Self:
-        """The result of an outcome; `facts` say which pool each replica is of, and more."""
+        """The result of an outcome; `facts` say which pool each replica is of; `more` tables."""
         requests = {
             name: np.asarray(column).astype(_TYPES.get(name, np.int32), copy=False)
             for name, column in outcome.requests.items()
@@ -138,6 +144,7 @@ class ServingResult(Result):
             "requests": requests,
             "replicas": replicas,
             "gaps": {"count": np.asarray(outcome.gaps)},
+            **(more or {}),
         }
         for name in ("log", "batches"):
             rows = getattr(outcome, name)
@@ -350,7 +357,8 @@ class ServingResult(Result):
             tables.append(_frame_table(by_pool, "Pools"))
         if len(self.facts["tenants"]) > 1:
             tables.append(_frame_table(self.tenants.reindex(columns=_TENANT_COLUMNS), "Tenants"))
-        return tables
+        span_s = duration_s(self.tables["requests"])
+        return tables + fabric_rows(self.tables, self.facts.get("fabric_links", []), span_s)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Latency CDFs, requests over time and the load of the replicas, on one page."""
@@ -445,7 +453,7 @@ def _metrics(
         caching=facts["prefix_caching"],
     )
     prefilled = sum(row["prefill_tokens"] for row in rows)
-    found |= pool_metrics(requests, facts, prefilled)
+    found |= pool_metrics(requests, facts, prefilled) | fabric_metrics(tables, span)
     if "dollars" in found and found["output_tokens"]:
         found["dollars_per_million_tokens"] = 1e6 * found["dollars"] / found["output_tokens"]
     if "joules" in found and found["output_tokens"]:

@@ -20,9 +20,11 @@ from .engines import make_engine
 from .prefix_pool import prefix_stores
 from .serving import ServingScenario
 from .serving_cluster import Cluster, check_hardware, make_cluster
+from .serving_fabric import fabric_of, fabric_table
 from .serving_frontend import FrontEnd
 from .serving_result import ServingResult
 from .serving_workload import check_trace, deadlines, make_trace, predictions, tenant_weights
+from .topologies import named_topology
 
 DEFAULT_BLOCK_TOKENS = 16
 # The kernel stops at day 96, so that no duration added to a time overflows int64 ticks.
@@ -75,7 +77,9 @@ def run_serving(
             check=check,
             progress=_in_seconds(progress),
         )
-    return ServingResult.of(outcome, lowered.trace, lowered.facts, lowered.notes)
+    fabric = lowered.input.fabric
+    tables = {} if fabric is None else {"fabric": fabric_table(outcome, fabric)}
+    return ServingResult.of(outcome, lowered.trace, lowered.facts, lowered.notes, tables)
 
 
 def lower(
@@ -112,6 +116,7 @@ def lower(
         "block_tokens": block_tokens,
         "prefix_caching": caching,
         **({"kv_bytes_per_token": cluster.kv_bytes_per_token} if made.stores else {}),
+        **({"fabric_links": list(made.fabric.names)} if made.fabric else {}),
         "frontend": asdict(FrontEnd.of(scenario.workload)),
         "trace": trace.name,
         "sources": _sources(chosen),
@@ -149,6 +154,8 @@ def check_names(scenario: ServingScenario) -> None:
     choose_policies(scenario)
     check_hardware(scenario)
     check_trace(scenario)
+    if scenario.network.topology is not None:
+        named_topology(scenario.network.topology, scenario.resolve_path, where="network.topology")
 
 
 def _built_in(hook: str, policy: Policy) -> bool:
@@ -231,6 +238,7 @@ def _input(
     workload, network, control = scenario.workload, scenario.network, scenario.control
     outside = FrontEnd.of(workload)
     priority = chosen["priority"][0]
+    nics = int(cluster.nic_of.max()) + 1
     scaling = chosen["scale"][0].name != "none"
     sizes = Sizes(
         requests=len(trace),
@@ -251,7 +259,8 @@ def _input(
         tenant_weights=tenant_weights(workload, trace),
         block_tokens=block_tokens,
         prefix_caching=caching,
-        nic_bytes_per_s=np.full(int(cluster.nic_of.max()) + 1, network.bandwidth_gbps * 1e9 / 8),
+        nic_bytes_per_s=np.full(nics, network.bandwidth_gbps * 1e9 / 8),
+        fabric=fabric_of(scenario, nics),
         latency=int(ticks(network.latency_us / 1e6)),
         kv_bytes_per_token=cluster.kv_bytes_per_token,
         concurrency=workload.concurrency or 0,

@@ -98,11 +98,16 @@ def _prefill_ticks(S: Any, r: int, tokens: int, kv: int) -> int:
 
 @handler
 def _part_ticks(S: Any, egress: int, ingress: int, blocks: int) -> int:
-    """Ticks of a part at the share that one flow more would leave each on its two links."""
+    """Ticks of a part at the share that one flow more would leave each on the links it crosses."""
     p = S.par[0]
     out = S.links[egress]
     into = S.links[p.n_nics + ingress]
     rate = min(out.capacity // (out.flows + 1), into.capacity // (into.flows + 1))
+    if egress < p.ends and ingress < p.ends:
+        pair = egress * p.ends + ingress
+        for j in range(S.path_first[pair], S.path_first[pair + 1]):
+            hop = S.links[2 * p.n_nics + S.path_links[j]]
+            rate = min(rate, hop.capacity // (hop.flows + 1))
     units = blocks * p.block_tokens * p.kv_unit
     rate = max(rate, 1)
     return (units + rate - 1) // rate

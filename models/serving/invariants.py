@@ -286,6 +286,9 @@ def _flows(S: Any, present: np.ndarray, state: np.ndarray) -> str | None:
                 return f"flow of request {x.request} has rate {x.rate}, {x.remaining} units left"
             load[x.egress] += x.rate
             load[x.ingress] += x.rate
+            first = f * int(S.par[0].hop_width)
+            for hop in S.hops[first : first + int(x.hops)]:
+                load[hop.link] += x.rate
     over = np.flatnonzero(load > np.maximum(S.links["capacity"], S.links["flows"]))
     if len(over):
         return f"link {over[0]} carries {load[over[0]]} of {S.links['capacity'][over[0]]} units"

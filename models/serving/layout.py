@@ -30,6 +30,9 @@ PARAMETERS = record(
         ("stability", "i8"),
         ("latency", "i8"),
         ("kv_unit", "i8", "flow units per token"),
+        ("kv_bytes", "i8", "bytes per token"),
+        ("ends", "i8", "NICs that hang on the fabric; 0: there is none"),
+        ("hop_width", "i8", "links of the longest path through the fabric"),
         ("concurrency", "i8"),
         ("think", "i8"),
         ("scale_every", "i8"),
@@ -255,13 +258,23 @@ FLOW = record(
         ("next_in", "i8"),
         ("previous_in", "i8"),
         ("mark", "i8"),
+        ("hops", "i8", "links of the fabric that it crosses"),
+    ],
+)
+HOP = record(
+    "Hop",
+    [
+        ("flow", "i8"),
+        ("link", "i8"),
+        ("next", "i8", "hop on the same link"),
+        ("previous", "i8"),
     ],
 )
 LINK = record(
     "Link",
     [
         ("capacity", "i8", "units per tick"),
-        ("head", "i8", "first flow"),
+        ("head", "i8", "first flow; of links of the fabric first hop"),
         ("flows", "i8"),
         ("left", "i8", "scratch of the solver: capacity not given yet"),
         ("unfixed", "i8", "scratch: flows without a rate"),
@@ -332,8 +345,12 @@ _TABLES: dict[str, Any] = {
     "token_row": np.int32,
     "knots": np.int64,
     "flows": FLOW,
+    "hops": HOP,
+    "path_first": np.int64,
+    "path_links": np.int32,
     "free_flow": np.int32,
     "links": LINK,
+    "link_moved": np.int64,
     "nic_of": np.int32,
     "some_links": np.int32,
     "some_flows": np.int32,

@@ -137,7 +137,8 @@ class Outcome:
 
     requests: REQUEST_COLUMNS, each of n; replicas: REPLICA_COLUMNS, each of r; totals: TOTALS
     (`end` is the time of the last event); stores: STORE_TOTALS where there are stores, and then
-    requests have FETCH_COLUMNS too; gaps: int64 histogram of token gaps; log: record array
+    requests have FETCH_COLUMNS too; fabric: int64 bytes moved over each of its links;
+    gaps: int64 histogram of token gaps; log: record array
     (time, kind, entity, value) or None; batches: what ran when, or None.
     """
 
@@ -149,6 +150,7 @@ class Outcome:
     batches: np.ndarray | None = None
     counters: dict[str, int] = field(default_factory=dict)
     stores: dict[str, int] = field(default_factory=dict)
+    fabric: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def differences(self, other: "Outcome") -> list[str]:
         """Where two outcomes differ, in words; empty when they are equal bit for bit."""
@@ -173,6 +175,8 @@ class Outcome:
             for k in sorted({*self.stores, *other.stores})
             if self.stores.get(k) != other.stores.get(k)
         ]
+        if not np.array_equal(self.fabric, other.fabric):
+            found.append(f"fabric: {self.fabric.tolist()} != {other.fabric.tolist()}")
         if not np.array_equal(self.gaps, other.gaps):
             found.append(f"gaps: {self.gaps.sum()} and {other.gaps.sum()} counted, bins differ")
         return found

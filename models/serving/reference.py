@@ -120,9 +120,7 @@ class Simulation:
         self.policies = Policies(self, policies)
         self.stores = Stores(self) if inp.stores else None
         self.replicas = [Replica(self, r) for r in range(len(inp.kind_of))]
-        self.network = Network(
-            self.clock, [int(u) for u in inp.link_units_per_tick()], self._transfer_ends
-        )
+        self.network = Network(self.clock, inp, self._transfer_ends)
         self.control = Control(self)
         self._set_arrivals()
 
@@ -353,7 +351,8 @@ class Simulation:
         assert set(totals) == set(TOTALS)
         log = None if self.rows is None else np.array(self.rows, LOG_ROW).view(np.recarray)
         stores = self.stores.totals() if self.stores else {}
-        return Outcome(requests, replicas, totals, self.gaps, log, stores=stores)
+        fabric = np.array(self.network.moved[2 * self.network.nics :], np.int64)
+        return Outcome(requests, replicas, totals, self.gaps, log, stores=stores, fabric=fabric)
 
     @staticmethod
     def _replica_column(r: Replica, name: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .reference_clock import TRANSFER, Clock, Timer, entity
+from .tables import ServingInput
 
 
 def max_min_rates(paths: Sequence[Sequence[int]], capacity: Sequence[int]) -> list[int]:
@@ -37,7 +38,7 @@ def max_min_rates(paths: Sequence[Sequence[int]], capacity: Sequence[int]) -> li
 class Flow:
     """KV on its way; its books are good as of `last`, when its rate last changed."""
 
-    path: tuple[int, int]  # egress link of the source's NIC, ingress link of the destination's
+    path: list[int]  # egress link of the source's NIC, ingress link of the destination's, fabric
     timer: Timer
     total: int  # units
     remaining: int  # units
@@ -48,13 +49,17 @@ class Flow:
 class Network:
     """Flows between NICs; NIC k has egress link k and ingress link (number of NICs) + k.
 
-    ended(request) is called when the flow of a request ends.
+    Behind them come the links of the fabric, if there is one. ended(request) is called when the
+    flow of a request ends.
     """
 
-    def __init__(self, clock: Clock, capacity: Sequence[int], ended: Callable[[Any], None]) -> None:
-        self.clock, self.ended = clock, ended
-        self.nics = len(capacity)
-        self.capacity = [*capacity, *capacity]
+    def __init__(self, clock: Clock, inp: ServingInput, ended: Callable[[Any], None]) -> None:
+        self.clock, self.ended, self.fabric = clock, ended, inp.fabric
+        nics = [int(u) for u in inp.link_units_per_tick()]
+        self.nics = len(nics)
+        self.capacity = [*nics, *nics, *map(int, inp.fabric_units_per_tick())]
+        self.moved = [0] * len(self.capacity)  # bytes
+        self.shift = inp.unit_shift()
         self.flows: dict[tuple[int, int], Flow] = {}  # by request id and destination
 
     def start(self, request: Any, source: int, destination: int, units: int) -> None:
@@ -65,14 +70,27 @@ class Network:
             entity(destination, request.id),
             lambda: self._end(request, destination),
         )
-        path = (source, self.nics + destination)
+        path = self.path(source, destination)
+        for link in path:
+            self.moved[link] += units >> self.shift
         self.flows[request.id, destination] = Flow(path, timer, units, units, self.clock.now)
         self._solve()
+
+    def path(self, source: int, destination: int) -> list[int]:
+        """The links that a flow from NIC to NIC crosses."""
+        path = [source, self.nics + destination]
+        if self.fabric and max(source, destination) < self.fabric.ends:
+            path += [2 * self.nics + link for link in self.fabric.path(source, destination)]
+        return path
 
     def stop(self, request: Any, destination: int) -> None:
         """The flow of a request to a NIC ends before its time, if it has not ended."""
         if (request.id, destination) in self.flows:
-            self.flows.pop((request.id, destination)).timer.clear()
+            flow = self.flows.pop((request.id, destination))
+            flow.timer.clear()
+            left = max(0, flow.remaining - flow.rate * (self.clock.now - flow.last))
+            for link in flow.path:
+                self.moved[link] -= left >> self.shift
             self._solve()
 
     def _end(self, request: Any, destination: int) -> None:

@@ -250,7 +250,7 @@ class Stores:
         network, took, latency = self.sim.network, 0, 0
         for source, destination, blocks, late in self._parts(r, f):
             shares = []
-            for link in (source, network.nics + destination):
+            for link in network.path(source, destination):
                 users = sum(link in flow.path for flow in network.flows.values())
                 shares.append(network.capacity[link] // (users + 1))
             took = max(took, -(-self._units(blocks) // max(1, *[min(shares)])))

@@ -181,6 +181,7 @@ def _outcome(S: Any) -> Outcome:
         },
         gaps=np.asarray(S.gaps),
         stores=store_totals(S),
+        fabric=np.asarray(S.link_moved)[2 * int(S.par[0].n_nics) :].copy(),
         counters={n: int(g[n]) for n in ("events", "plans", "solves", "flows")},
     )
 

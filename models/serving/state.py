@@ -16,6 +16,7 @@ from .layout import (
     FLOW,
     GLOBALS,
     HOOK_SIGNATURES,
+    HOP,
     LINK,
     NOTE,
     PARAMETERS,
@@ -52,7 +53,7 @@ def make_state(
         **_replica_tables(inp, r, batch_stride),
         **_time_tables(inp),
         **_cache_tables(inp, r),
-        **_network_tables(inp, nics, batch_stride),
+        **_network_tables(inp, batch_stride),
         **store_tables(inp),
         **make_timers(3 * r + nics + 3),
         **make_pairs(_pending_capacity(inp, n), "pending"),
@@ -111,6 +112,9 @@ def _parameter_tables(inp: ServingInput, batch_stride: int, check: bool) -> dict
         stability=inp.stability,
         latency=max(1, inp.latency),
         kv_unit=int(inp.kv_bytes_per_token) << inp.unit_shift(),
+        kv_bytes=int(inp.kv_bytes_per_token),
+        ends=inp.fabric.ends if inp.fabric else 0,
+        hop_width=inp.fabric.hops if inp.fabric else 0,
         concurrency=inp.concurrency,
         think=inp.think,
         scale_every=inp.scale_every,
@@ -305,15 +309,20 @@ def _flow_capacity(inp: ServingInput, batch_stride: int) -> int:
     return parts * min(len(inp.arrival), len(inp.kind_of) * batch_stride) + 1
 
 
-def _network_tables(inp: ServingInput, nics: int, batch_stride: int) -> dict[str, np.ndarray]:
+def _network_tables(inp: ServingInput, batch_stride: int) -> dict[str, np.ndarray]:
     flows = _flow_capacity(inp, batch_stride)
-    capacity = inp.link_units_per_tick()
-    links = table(2 * nics, LINK, capacity=np.concatenate([capacity, capacity]), head=-1)
+    nics = inp.link_units_per_tick()
+    capacity = np.concatenate([nics, nics, inp.fabric_units_per_tick()])
+    fabric = inp.fabric
     return {
         "flows": table(flows, FLOW),
         "free_flow": np.arange(flows, dtype=np.int32)[::-1].copy(),
-        "links": links,
-        "some_links": np.zeros(2 * nics, np.int32),
+        "links": table(len(capacity), LINK, capacity=capacity, head=-1),
+        "link_moved": np.zeros(len(capacity), np.int64),
+        "hops": table(max(1, flows * (fabric.hops if fabric else 0)), HOP),
+        "path_first": fabric.first.copy() if fabric else np.zeros(1, np.int64),
+        "path_links": np.append(fabric.links if fabric else [], [0]).astype(np.int32),
+        "some_links": np.zeros(len(capacity), np.int32),
         "some_flows": np.zeros(flows, np.int32),
         "nic_of": np.asarray(inp.nic_of, np.int32),
     }

@@ -6,6 +6,7 @@ this. `make_state` lays it out as the kernel's `World`.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from mltwin.sim.errors import InputError
 from mltwin.sim.records import record
 
 from .hooks import MIXED_ROLE, REQUEST, STATIC
+
+if TYPE_CHECKING:
+    from .fabric import Fabric
 
 # where a request is
 (
@@ -213,7 +217,9 @@ class ServingInput:
     `default_evict`: blocks go least recently released first, and `evict` is not asked;
     `count_wanted`: blocks know how many waiting requests want them (`BLOCK.wanted`).
     Network: `nic_bytes_per_s` per NIC (each has an egress and an ingress link), `latency` ticks of
-    a hand-over, `kv_bytes_per_token`. `stores`: where prefix blocks live beyond the HBM, or None.
+    a hand-over, `kv_bytes_per_token`, `fabric`: links between the NICs, or None (a switch that
+    never is the narrowest); the pool's NIC hangs on it behind the replicas'. `stores`: where prefix
+    blocks live beyond the HBM, or None.
     Closed loop: `concurrency` > 0 ignores arrivals: so many requests arrive at 0 in id order, the
     next one `think` ticks (at least one) after one ends.
     """
@@ -244,6 +250,7 @@ class ServingInput:
     block_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     nic_bytes_per_s: np.ndarray = field(default_factory=lambda: np.full(1, 12.5e9))
     latency: int = 0
+    fabric: "Fabric | None" = None
     kv_bytes_per_token: int = 131072
     concurrency: int = 0
     think: int = 0
@@ -292,6 +299,12 @@ class ServingInput:
             self.control["replica"].min() >= 0 and self.control["replica"].max() < r
         ):
             raise InputError(f"a control event names a replica out of 0..{r - 1}")
+        ends = len(self.nic_bytes_per_s) + (self.stores is not None)
+        if self.fabric is not None and self.fabric.ends != ends:
+            raise InputError(
+                f"a fabric of {self.fabric.ends} NICs for {ends}",
+                mend="each NIC of the replicas needs an endpoint, and one for a pool behind them",
+            )
         if self.stores is not None and (r + 1) * self.block_ids_below() > MOST_STORE_ROWS:
             raise InputError(
                 f"{self.block_ids_below()} prefix blocks on {r} replicas are too many for a pool",
@@ -331,7 +344,14 @@ class ServingInput:
         if self.stores is not None:
             host = np.full(len(self.kind_of), self.stores.host_bytes_per_s)
             rates = np.concatenate([rates, [self.stores.pool_bytes_per_s], host])
-        units = rates / 1e12 * 2.0 ** self.unit_shift()
+        return self._units_per_tick(rates)
+
+    def fabric_units_per_tick(self) -> np.ndarray:
+        """int64 capacity of the fabric's links, likewise; empty without a fabric."""
+        return self._units_per_tick(self.fabric.bytes_per_s if self.fabric else np.zeros(0))
+
+    def _units_per_tick(self, bytes_per_s: np.ndarray) -> np.ndarray:
+        units = bytes_per_s / 1e12 * 2.0 ** self.unit_shift()
         return np.maximum(1, np.floor(units)).astype(np.int64)
 
     def hook_params(self, hook: str) -> np.ndarray:

@@ -14,6 +14,7 @@ import random_policies as policies
 from numpy.random import Generator
 
 import mltwin.policies.eviction as built_in
+from mltwin.models.serving.fabric import Fabric
 from mltwin.models.serving.hooks import (
     DECODE_ROLE,
     EVERY_ITERATION,
@@ -114,6 +115,7 @@ def random_case(seed: int) -> tuple[ServingInput, dict[str, Callable]]:
     _habits(d, n)
     _eviction(d)
     _stores(d)
+    _fabric(d)
     return ServingInput(seed=seed, **d.columns), d.policies
 
 
@@ -136,6 +138,23 @@ def _habits(d: Draft, n: int) -> None:
     if d.chance(0.4):
         per_token = d.choice([0, STEP]) if d.grid else d.integer(0, STEP // 10)
         c["front"] = d.time(3) + per_token * c["prompt"].astype(np.int64)
+
+
+def _fabric(d: Draft) -> None:
+    """Links between the NICs, each pair over some of them; of draws of its own."""
+    d.rng = np.random.default_rng([d.seed, 4])
+    c = d.columns
+    if d.chance(0.5):
+        return
+    rates = c["nic_bytes_per_s"]
+    nics, links = len(rates) + (c.get("stores") is not None), d.integer(1, 5)
+    paths = [d.rng.permutation(links)[: d.integer(0, min(3, links))] for _ in range(nics * nics)]
+    c["fabric"] = Fabric(
+        np.array([float(d.rng.choice(rates)) * d.choice([0.5, 1, 2]) for _ in range(links)]),
+        np.cumsum([0, *map(len, paths)]),
+        np.concatenate(paths).astype(np.int32),
+        tuple(f"link {k}" for k in range(links)),
+    )
 
 
 def _eviction(d: Draft) -> None:
