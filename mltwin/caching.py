@@ -11,12 +11,9 @@ from pydantic import Field, field_validator, model_validator
 
 from mltwin.sim.errors import InputError
 
-from .fields import Section
+from .fields import Section, Spec
 from .result import Result
 from .scenario import Progress, Scenario
-
-Spec = str | dict[str, Any]
-"""A name, or a table with `name` and parameters."""
 
 MAX_TIME_S = 1e9
 

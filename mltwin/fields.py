@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mltwin.sim.errors import InputError
 
+Spec = str | dict[str, Any]
+"""A name, or a table with `name` and parameters (or `file`)."""
+
 
 class Section(BaseModel):
     """Base of scenarios and their parts: frozen, no unknown keys, no silent conversions."""

@@ -5,20 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from mltwin.models.network.nccl import traffic
+
 from .metrics import spread
 from .result import Columns
 
 TICKS_PER_MS = 1e9
 _SHOWN = ("mean", "p50", "p99", "max")
-_BUS = {
-    "all_reduce": lambda n: 2 * (n - 1) / n,
-    "reduce_scatter": lambda n: (n - 1) / n,
-    "all_gather": lambda n: (n - 1) / n,
-    "all_to_all": lambda n: (n - 1) / n,
-    "broadcast": lambda n: 1.0,
-    "send_recv": lambda n: 1.0,
-}
-"""Bus bandwidth over algorithm bandwidth: nccl-tests, doc/PERFORMANCE.md."""
 
 
 def metrics_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[str, float]:
@@ -47,7 +40,8 @@ def metrics_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[
     if facts.get("collective") and span > 0:
         rate = facts["buffer_bytes"] / span * 1e3
         found["algbw_gb_per_s"] = rate
-        found["busbw_gb_per_s"] = rate * _BUS[facts["collective"]](facts["group_ranks"])
+        # nccl-tests, doc/PERFORMANCE.md: over every link of a rank, on however many nodes
+        found["busbw_gb_per_s"] = rate * float(traffic(facts["collective"], facts["group_ranks"]))
     return found
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from mltwin.sim.errors import InputError
 
 from .engines import make_engine
-from .fields import Section, close_to
+from .fields import Section, Spec, close_to
 from .prefix_pool import PrefixPool
 from .result import Result
 from .scenario import Scenario
@@ -21,9 +21,6 @@ from .scenario import Scenario
 # A duration is added to a time of at most 100 days; int64 ticks have 6 days beyond (`sim.ticks`).
 MAX_WAIT_S = 5 * 86_400.0
 MAX_TIME_S = 100 * 86_400.0
-
-Spec = str | dict[str, Any]
-"""A name, or a table with `name` and parameters."""
 
 
 class Workload(Section):

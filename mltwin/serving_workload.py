@@ -14,9 +14,9 @@ from mltwin.sim.ticks import NEVER, ticks
 from mltwin.workloads.table import Trace
 from mltwin.workloads.transforms import head, repeat, scale_rate, window, with_arrivals
 
-from .fields import close_to, placed
+from .fields import Spec, close_to, placed
 from .remembered import Remembered
-from .serving import ServingScenario, Spec, Workload
+from .serving import ServingScenario, Workload
 
 # Comparisons and sweeps run the same requests many times: traces as opened, and as made ready.
 _MOST_BYTES = 256 * 2**20

@@ -19,11 +19,8 @@ from mltwin.models.network.collectives_flows import CollectiveTime, collective_s
 from mltwin.models.network.topology import Topology
 from mltwin.sim.errors import InputError
 
-from .fields import close_to, placed
+from .fields import Spec, close_to, placed
 from .text import Table
-
-Spec = str | dict[str, Any]
-"""A builder's name, or a table with `name` and its parameters, or `file` with a path."""
 
 
 def topology(name: str | Path, **parameters: Any) -> Topology:

@@ -10,12 +10,9 @@ from pydantic import Field, model_validator
 
 from mltwin.sim.errors import InputError
 
-from .fields import Section
+from .fields import Section, Spec
 from .result import Result
 from .scenario import Scenario
-
-Spec = str | dict[str, Any]
-"""A name, or a table with `name` and parameters."""
 
 
 class Batch(Section):

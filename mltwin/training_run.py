@@ -1,6 +1,6 @@
 """From a `TrainingScenario` to a task graph, and from its execution to a result."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +167,6 @@ def facts_of(scenario: TrainingScenario, graph: Graph, step: TrainingStep | None
     from mltwin.models.training.mfu import hardware_flops, model_flops
 
     tokens = step.batch.tokens
-    parts = {
-        name: getattr(step.memory, name)
-        for name in ("weights", "gradients", "optimizer", "activations", "logits", "buffers",
-                     "runtime")
-    }  # fmt: skip
     return facts | {
         "plan": step.plan.describe(),
         "model": step.model.name,
@@ -182,9 +177,8 @@ def facts_of(scenario: TrainingScenario, graph: Graph, step: TrainingStep | None
         "hardware_flops": hardware_flops(step.model, tokens, step.plan.recompute),
         "peak_flops": step.peak_flops,
         "closed_s": step.seconds,
-        "memory_bytes": parts,
+        "memory_bytes": asdict(step.memory),
         "usable_bytes": float(step.profile.facts.usable_bytes),
-        "bubble_of_schedule": step.plan.schedule if step.plan.pp > 1 else "",
     }
 
 
