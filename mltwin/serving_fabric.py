@@ -30,8 +30,8 @@ def fabric_of(scenario: "ServingScenario", nics: int) -> "Fabric | None":
 
     section = scenario.network
     if section.topology is None:
-        for name in ("endpoints", "routing"):
-            if name in section.model_fields_set:
+        for name, without in (("endpoints", None), ("routing", "ecmp")):
+            if getattr(section, name) != without:
                 raise InputError(
                     "has no topology to act on",
                     where=f"network.{name}",

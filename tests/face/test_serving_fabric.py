@@ -33,6 +33,11 @@ def test_a_wide_fabric_changes_nothing() -> None:
     assert run({"topology": wide}).digest == run({}).digest
 
 
+def test_a_changed_scenario_still_has_no_fabric() -> None:
+    changed = mt.Scenario.parse(BASE).changed({"network.bandwidth_gbps": 50.0})
+    assert "fabric" not in changed.run(seed=1).tables
+
+
 def test_an_oversubscribed_fabric_holds_transfers_up() -> None:
     narrow = {**LEAVES, "host_bytes_per_s": 12.5e9, "spine_bytes_per_s": 1.25e9}
     wide, tight = run({}), run({"topology": narrow})
