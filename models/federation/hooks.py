@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .tables import TICKS_PER_S as TICKS_PER_S
 from .tables import Clients, Plan
 
 Array = npt.NDArray[Any]
@@ -36,6 +37,7 @@ class Arrivals:
         steps: int64[n], local steps.
         status: int8[n], DONE, or why there is no update.
         tag: int64[n], what the strategy gave with the dispatch, 0 by default.
+        spent: int64[n], ticks that the client worked for it (download, training, upload).
     """
 
     client: Array
@@ -46,6 +48,7 @@ class Arrivals:
     steps: Array
     status: Array
     tag: Array
+    spent: Array | None = None
 
     def __len__(self) -> int:
         return len(self.client)
@@ -61,12 +64,14 @@ class Arrivals:
             self.steps[mask],
             self.status[mask],
             self.tag[mask],
+            None if self.spent is None else self.spent[mask],
         )
 
     @property
     def done(self) -> "Arrivals":
         """Those that brought an update."""
-        return self.where(self.status == DONE)
+        done = self.status == DONE
+        return self if done.all() else self.where(done)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +159,12 @@ class Server(Protocol):
     plan: Plan
     task: Task
     seed: int
+    selection: "Selection | None"
+    """The run's; None: uniform. For its `chances`; clients are chosen by `select`."""
     weights: Array
     """float64[d], the current model; replaced by `step`, not to be written to."""
+    ended: str | None
+    """Why the run has ended (a limit, a target, a model that is not finite); None: it goes on."""
 
     @property
     def now(self) -> int:
@@ -208,7 +217,8 @@ class Server(Protocol):
         """Call `arrived` when so many updates have come since it was last called.
 
         Also when nothing is under way any more and nothing will be, with what there is. Stays
-        until it is changed; 1 at the start.
+        until it is changed; 1 at the start. 0: once, as soon as this hook has returned, with what
+        there is, perhaps nothing (a deadline rang); the count that stood before stands again.
         """
 
     def refill(self, concurrency: int) -> None:
@@ -222,7 +232,11 @@ class Server(Protocol):
         """Call `timer` at a tick (now or later); None takes it back. One instant a number."""
 
     def cancel(self, clients: Array) -> None:
-        """End the work of clients; what they spent is wasted. Nothing arrives of it."""
+        """End the work of clients; what they spent is wasted. Nothing arrives of it.
+
+        Clients that are not at work are left alone (an update that waits to be handed over has
+        arrived: it still comes).
+        """
 
     def train(self, arrivals: Arrivals, **local: Any) -> Updates:
         """The updates of arrivals with status DONE, as the server decodes them.
@@ -231,16 +245,22 @@ class Server(Protocol):
         Keywords replace fields of `Local`.
         """
 
+    def held(self, arrivals: Arrivals) -> Array:
+        """float32[n, d], the models that arrivals trained from; as `train` only within the hook."""
+
     def combine(self, coefficients: Array, deltas: Array) -> Array:
         """float64[d], sum of coefficients[i] * deltas[i], or what the run's `Combine` makes of it.
 
         The order of the sum is fixed.
         """
 
-    def step(self, change: Array | None, *, used: int) -> None:
-        """weights += change, version += 1; `used` updates went into it.
+    def step(self, change: Array | None, *, used: int | Arrivals) -> None:
+        """weights += change, version += 1; `used` updates went into it for the first time.
 
-        `change` is None where only time is simulated.
+        Args:
+            change: float64[d]; None where only time is simulated.
+            used: which, or how many: then those that were handed over first and are neither used
+                nor discarded.
         """
 
     def discard(self, arrivals: Arrivals) -> None:
@@ -254,6 +274,9 @@ class Server(Protocol):
 
     def finish(self, why: str) -> None:
         """End the run."""
+
+    def fail(self, why: str) -> None:
+        """End the run, which cannot do what was asked for."""
 
 
 class Strategy(ABC):
@@ -295,6 +318,10 @@ class Selection(ABC):
     def choose(self, server: Server, count: int) -> Array:
         """int32[<= count], distinct idle clients."""
 
+    def chances(self, server: Server, count: int) -> Array | None:
+        """float64[N], the chance of each client to be among `count`; None: not known."""
+        return None
+
     def report(  # noqa: B027 (may stay empty)
         self, server: Server, arrivals: Arrivals, updates: Updates | None
     ) -> None:
@@ -303,6 +330,9 @@ class Selection(ABC):
 
 class Codec(ABC):
     """How an update travels, and what is left of it."""
+
+    steady: ClassVar[bool] = False
+    """True: the sizes for a client never change in a run, so the engine need not ask each time."""
 
     @abstractmethod
     def up_bytes(self, server: Server, clients: Array) -> Array:

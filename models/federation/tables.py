@@ -4,7 +4,7 @@ Time is int64 ticks of 1 ns (a training runs for weeks).
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -205,6 +205,26 @@ def _check(name: str, column: Array, low: float, high: float) -> None:
         )
 
 
+class StepTimes(Protocol):
+    """An aggregation service in one run; it keeps its state from step to step."""
+
+    def step(
+        self, arrived: npt.ArrayLike, closes: int, clients: npt.ArrayLike | None = None
+    ) -> int:
+        """The tick at which a version is there that is asked for at tick `closes` and made of
+        updates that arrived at these ticks from these clients."""
+
+    def run_until(self, end: int) -> Any:
+        """What it did and cost until a tick."""
+
+
+class Aggregation(Protocol):
+    """How a server turns updates into a version, where that takes time."""
+
+    def begin(self, update_bytes: float) -> StepTimes:
+        """A service for a run whose updates have so many bytes each."""
+
+
 DROP, PAUSE, FINISH = range(3)
 INTERRUPTIONS = ("drop", "pause", "finish")
 
@@ -224,6 +244,8 @@ class Plan:
             ("pause") or ends it all the same ("finish").
         detect_s: until the server knows of a loss; None: never.
         aggregate_s, aggregate_s_per_update: server time of a step, before its version is sent.
+        aggregation: a service whose model says how long a step takes (`aggregators.Service`), then
+            `aggregate_s` and the rest come on top; None: there is none.
         until_s, versions, updates: limits of virtual time, server versions, updates arrived.
         target: accuracy at which a run ends; None: it goes on.
         evaluate_every: versions between evaluations; the first and the last version are evaluated.
@@ -242,6 +264,7 @@ class Plan:
     detect_s: float | None = 0.0
     aggregate_s: float = 0.0
     aggregate_s_per_update: float = 0.0
+    aggregation: "Aggregation | None" = None
     until_s: float | None = None
     versions: int | None = None
     updates: int | None = None
