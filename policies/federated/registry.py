@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mltwin.models.federation.hooks import Attack, Codec, Combine, Selection, Strategy
+from mltwin.policies.words import did_you_mean
 from mltwin.sim.errors import InputError
-
-from ..words import did_you_mean
 
 KINDS: dict[str, type] = {
     "strategy": Strategy,
@@ -25,10 +24,13 @@ KINDS: dict[str, type] = {
 MODULES = (
     "synchronous",
     "adaptive",
+    "heavy_ball",
     "participation",
     "variance",
     "selection",
+    "oort",
     "robust",
+    "attacks",
     "asynchronous",
     "compass",
     "fixed_time",
@@ -36,8 +38,12 @@ MODULES = (
     "stale",
     "wireless",
     "quantise",
+    "sparsify",
+    "privacy",
     "randomness",
     "submodels",
+    "zeroth_order",
+    "sized",
 )
 
 Made = TypeVar("Made", bound=type)
@@ -95,7 +101,7 @@ def make(kind: str, spec: str | Mapping[str, Any], *, where: str = "") -> Any:
     name = given.pop("name", None)
     known = built_in(kind)
     place = where or kind
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(
             f"unknown {kind} {name!r}", where=place, mend=did_you_mean(str(name), list(known))
         )

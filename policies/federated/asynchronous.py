@@ -1,0 +1,147 @@
+"""Asynchronous averaging: FedAsync and FedBuff.
+
+The server keeps a number of clients at work. It steps with each update (FedAsync) or with every
+K of them (FedBuff), and an update that was made from an older version counts for less.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mltwin.models.federation.hooks import Arrivals, Clients, Plan, Server, Strategy
+from mltwin.sim.errors import InputError
+
+from .buffered import MANY, Buffered, Waiting
+from .limits import one_of, within
+from .registry import named
+from .synchronous import learns
+
+Array = npt.NDArray[Any]
+
+DISCOUNTS = ("constant", "polynomial", "hinge")
+
+
+def discount(kind: str, staleness: npt.ArrayLike, a: float, b: float) -> Array:
+    """float64[n], what is left of an update of staleness s (server versions).
+
+    "constant": 1. "polynomial": (1 + s)^-a. "hinge": 1 up to s = b, then 1 / (a (s - b) + 1).
+    Xie, Koyejo and Gupta 2019 (FedAsync), section 5.2.
+    """
+    s = np.asarray(staleness, np.float64)
+    if kind == "polynomial":
+        return (1.0 + s) ** -a
+    if kind == "hinge":
+        return 1.0 / (a * np.maximum(s - b, 0.0) + 1.0)
+    return np.ones_like(s)
+
+
+@named("strategy", "fedasync", source="Xie, Koyejo, Gupta 2019 (arXiv 1903.03934), algorithm 1")
+@dataclass
+class FedAsync(Strategy):
+    """Mix each client's model in as it arrives, less the staler it is.
+
+    w+ = (1 - a_s) w + a_s w_i with a_s = alpha * discount(s), where w_i is the client's model.
+
+    Attributes:
+        alpha: weight of a fresh model, above 0 to 1.
+        weighting: `discount` by staleness, "constant", "polynomial" or "hinge".
+        a, b: of the discount (the paper's hinge has a = 10, b = 4).
+        concurrency: clients at work; 0: all.
+        max_staleness: a staler update is discarded; -1: none is.
+        prox: mu of the proximal term of local training (the paper's rho).
+    """
+
+    alpha: float = 0.6
+    weighting: str = "polynomial"
+    a: float = 0.5
+    b: float = 4.0
+    concurrency: int = 0
+    max_staleness: int = -1
+    prox: float = 0.0
+
+    def __post_init__(self) -> None:
+        within(self, alpha=(0, 1), a=(0, 1e6), b=(0, 1e9), prox=(0, 1e6))
+        within(self, concurrency=(0, MANY), max_staleness=(-1, MANY))
+        one_of(self, "weighting", DISCOUNTS)
+
+    @property
+    def automatic(self) -> tuple[int, int] | None:
+        """(1, concurrency) where no update is discarded."""
+        plain = self.concurrency and self.max_staleness < 0
+        return (1, self.concurrency) if plain else None
+
+    def start(self, server: Server) -> None:
+        """Put clients to work."""
+        server.refill(self.concurrency or len(server.clients))
+
+    def arrived(self, server: Server, arrivals: Arrivals) -> None:
+        """Mix the models in, one after the other."""
+        done = arrivals.done
+        for row in range(len(done)):
+            self._mix(server, done.where(np.array([row])))
+
+    def _mix(self, server: Server, one: Arrivals) -> None:
+        staleness = server.staleness(one)
+        if 0 <= self.max_staleness < staleness[0]:
+            server.discard(one)
+            return
+        if not learns(server):
+            server.step(None, used=one)
+            return
+        weight = self.alpha * discount(self.weighting, staleness, self.a, self.b)
+        delta = server.train(one, prox=self.prox).delta if self.prox else server.train(one).delta
+        back = server.held(one)[0] - server.weights
+        server.step(server.combine(weight, delta) + weight[0] * back, used=one)
+
+
+@named("strategy", "fedbuff", source="Nguyen et al. 2022 (arXiv 2106.06639), algorithm 1")
+@dataclass
+class FedBuff(Buffered):
+    """Step with the mean of every K updates, the stale ones for less.
+
+    w+ = w + eta_g / K * sum over K arrivals of (1 + s_i)^-a D_i.
+
+    Attributes:
+        concurrency: clients at work; 0: all.
+        a: exponent of the discount; 0: staleness does not count.
+        normalise: divide by K ("count", the paper) or by the sum of the discounts ("discounts",
+            as FedScale does).
+    """
+
+    concurrency: int = 100
+    a: float = 0.5
+    normalise: str = "count"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within(self, concurrency=(0, MANY), a=(0, 1e6))
+        one_of(self, "normalise", ("count", "discounts"))
+
+    def check(self, clients: Clients, plan: Plan) -> None:
+        """Refuse a buffer that can never fill."""
+        most = min(self.concurrency or len(clients), len(clients))
+        if self.restart == "at step" and self.buffer > most:
+            raise InputError(
+                f"a buffer of {self.buffer} updates, but only {most} clients at work until the "
+                "server steps",
+                where="FedBuff.buffer",
+                mend=f'give at most {most}, or restart = "at once"',
+            )
+
+    @property
+    def automatic(self) -> tuple[int, int] | None:
+        """(buffer, concurrency) where clients restart at once and no update is discarded."""
+        plain = self.concurrency and self.max_staleness < 0 and self.restart == "at once"
+        return (self.buffer, self.concurrency) if plain else None
+
+    def at_work(self, server: Server) -> int:
+        """Clients that are kept at work."""
+        return self.concurrency or len(server.clients)
+
+    def coefficients(self, server: Server, batch: Waiting) -> Array:
+        """float64[n], weights of the updates of a step."""
+        left = discount("polynomial", server.staleness(batch.arrivals), self.a, 0.0)
+        total = float(self.buffer) if self.normalise == "count" else float(left.sum())
+        return self.server_lr * left / total
