@@ -70,7 +70,7 @@ class HeteroFl(Rounds):
         for what in ("codec", "attack", "combine"):
             if policies is not None and getattr(policies, what) is not None:
                 raise InputError(
-                    f"sub-models cannot be used with a {what}", where=what, mend="leave it out"
+                    f"sub-models cannot go with this {what}", where=what, mend="leave it out"
                 )
 
     def levels(self, server: Server, chosen: Array) -> Array:

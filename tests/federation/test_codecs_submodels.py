@@ -135,7 +135,7 @@ def test_sub_models_take_no_codec() -> None:
     policies = Policies(
         make("strategy", {"name": "heterofl", "clients": 4}), codec=make("codec", "sign")
     )
-    with pytest.raises(InputError, match="sub-models cannot be used with a codec"):
+    with pytest.raises(InputError, match="sub-models cannot go with this codec"):
         simulate(CLIENTS, policies, Plan(versions=1), task=SoftmaxTask(DATA))
     with pytest.raises(InputError, match="shares are"):
         make("strategy", {"name": "heterofl", "shares": [0.0]})

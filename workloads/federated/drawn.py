@@ -8,6 +8,8 @@ from .draws import FEATURES, LABELS, SIZES, WEIGHTS, data_normals
 from .pool import Pool
 
 SYNTHETIC_CLASSES, SYNTHETIC_FEATURES = 10, 60
+MOST_NUMBERS = 2**29
+"""Features of all rows of drawn data."""
 
 
 def gaussians(
@@ -32,6 +34,7 @@ def gaussians(
             where="gaussians",
             mend="give two classes or more, a feature, and a sample of each class",
         )
+    _fits(max(samples, classes), features, "gaussians")
     labels = np.arange(samples) % classes
     cells = np.arange(classes)[:, None] * features + np.arange(features)
     centres = data_normals(seed, WEIGHTS, cells)
@@ -80,6 +83,7 @@ def synthetic(
     d, c = SYNTHETIC_FEATURES, SYNTHETIC_CLASSES
     size = np.minimum(np.exp(4.0 + 2.0 * data_normals(seed, SIZES, who)), 9950.0)
     sizes = 50 + size.astype(np.int64)
+    _fits(int(sizes.sum()), d, "synthetic")
     group = np.repeat(who, sizes)
     centre = (beta**0.5) * data_normals(seed, WEIGHTS, who, 1)[:, None]
     means = centre + data_normals(seed, WEIGHTS, who[:, None] * d + np.arange(d), 2)
@@ -89,8 +93,9 @@ def synthetic(
     rows = np.arange(len(group), dtype=np.int64)[:, None] * d + np.arange(d)
     x = (0.0 if same else means[group]) + spread * data_normals(seed, FEATURES, rows)
     y = np.empty(len(group), np.int64)
+    ends = np.cumsum(sizes)
     for client in who:
-        of = group == client
+        of = slice(ends[client] - sizes[client], ends[client])
         cells = model[client] * (d + 1) * c + np.arange((d + 1) * c)
         weights = drift[client] + data_normals(seed, LABELS, cells).reshape(d + 1, c)
         y[of] = (x[of] @ weights[:d] + weights[d]).argmax(axis=1)
@@ -106,3 +111,12 @@ def synthetic(
         name=f"synthetic({alpha:g},{beta:g})",
         facts={"source": "drawn", "alpha": alpha, "beta": beta, "same": same},
     )
+
+
+def _fits(rows: int, features: int, where: str) -> None:
+    if rows * features > MOST_NUMBERS:
+        raise InputError(
+            f"{rows:,} rows of {features:,} features",
+            where=where,
+            mend=f"give fewer: {MOST_NUMBERS:,} numbers at most",
+        )

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from mltwin.models.federation.tables import Availability, Clients
 from mltwin.sim.errors import InputError
 
+from .arguments import check_kinds
 from .copula import GIVEN, deal
 from .devices import Array, Devices
 from .energy import with_energy
@@ -157,9 +158,10 @@ def law_of(
     for key in own:
         if known[key].default is inspect.Parameter.empty and key not in given:
             raise InputError(f"{name} needs {key!r}", where=where, mend=f"give {key}")
+    check_kinds(laws[name], given, where=where)
     try:
         return laws[name](clients, seed=seed, **given)
-    except TypeError as wrong:
+    except (TypeError, ValueError, OverflowError, MemoryError) as wrong:
         raise InputError(f"{name}: {wrong}", where=where, mend="check its values") from None
 
 

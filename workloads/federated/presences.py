@@ -22,6 +22,8 @@ from .draws import AVAILABILITY, OFFSET, Array, client_uniforms
 from .presence import DAY_S, Presence
 
 POOL = 4096
+MOST_STAYS = 10**8
+"""In the traces of a law together."""
 
 
 def always(clients: int, *, seed: int = 0) -> Availability:
@@ -86,6 +88,7 @@ def bernoulli(
         raise InputError(
             f"{slots} slots, {pool} traces", where="bernoulli", mend="give 1 or more of both"
         )
+    _few(slots * min(_count(clients), pool), "bernoulli")
     given = np.asarray(probability, np.float64)
     if given.size not in (1, _count(clients)) or not np.all((given > 0) & (given <= 1)):
         raise InputError(
@@ -146,9 +149,11 @@ def markov(
     for name, value in (("mean_on_s", mean_on_s), ("mean_off_s", mean_off_s)):
         _above(value, name)
     _above(period_days, "period_days")
+    _above(pool, "pool")
     if slot_s < 0 or slot_s > min(mean_on_s, mean_off_s):
         raise InputError(f"slot_s is {slot_s}", where="markov", mend="give less than both means")
     traces, period_s = min(_count(clients), pool), period_days * DAY_S
+    _few(traces * period_s / (mean_on_s + mean_off_s), "markov")
     if slot_s:
         period_s = max(1, round(period_s / slot_s)) * slot_s
     who, at = np.arange(traces), np.zeros(traces)
@@ -284,6 +289,7 @@ def _fitted(
 
     if days < 1 or pool < 1:
         raise InputError(f"{days} days, {pool} traces", where=name, mend="give 1 or more of both")
+    _few(days * min(_count(clients), pool), name)
     if not 0.0 <= start_hour < 24.0:
         raise InputError(f"start_hour is {start_hour}", where=name, mend="give 0 to below 24")
     traces = presence_law(name).draw(min(_count(clients), pool), period_s=days * DAY_S, seed=seed)
@@ -298,6 +304,15 @@ def _count(clients: int) -> int:
     if clients < 1:
         raise InputError(f"{clients} clients", where="availability", mend="give 1 or more")
     return clients
+
+
+def _few(stays: float, law: str) -> None:
+    if stays > MOST_STAYS:
+        raise InputError(
+            f"{stays:.3g} stays in all traces",
+            where=law,
+            mend="shorten the traces, lengthen the stays, or lower pool",
+        )
 
 
 def _above(value: float, name: str) -> None:

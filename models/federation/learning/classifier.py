@@ -99,7 +99,8 @@ class Evaluated:
         theirs = np.flatnonzero(data.test_client >= 0)
         owner = data.test_client[theirs]
         losses, right, _ = self.test_samples(weights, data.test_x[theirs], data.test_y[theirs])
-        found = np.stack([np.bincount(owner, values, count) for values in (losses, right)])
+        sums = [np.bincount(owner, values, count) for values in (losses, right)]
+        found = np.stack(sums).astype(np.float64)  # of no samples, bincount gives integers
         samples = np.bincount(owner, minlength=count)
         missing = np.flatnonzero(samples == 0)
         for low in range(0, len(missing), _CLIENTS_AT_ONCE):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from mltwin.models.federation.hooks import Local, Task
 from mltwin.sim.rng_arrays import PEERS, bits
 
-from .timeline import Learned, Setting, evaluated, measure
+from .timeline import Learned, Setting, measure
 from .work import local_steps
 
 Array = npt.NDArray[Any]
@@ -18,21 +18,25 @@ _JUDGED = 10**9
 
 
 class Learner:
-    """The task of a setting, over so many versions.
+    """The task of a setting.
+
+    Args:
+        setting: of the run.
+        versions: its last version, which is judged whatever its number; None: not known yet.
 
     Attributes:
         initial: float64[d], the model that all peers start from.
         learned: metrics so far.
     """
 
-    def __init__(self, setting: Setting, versions: int) -> None:
+    def __init__(self, setting: Setting, versions: int | None) -> None:
         assert setting.task is not None
         self.setting = setting
         self.task: Task = setting.task
         self.steps = local_steps(setting.clients, setting.plan)
         self.initial = np.asarray(self.task.initial(setting.seed), np.float64)
         self.learned = Learned({}, self.initial)
-        self.wanted = set(evaluated(setting.plan, versions))
+        self.last = versions
         order = np.argsort(bits(setting.seed, PEERS, np.arange(setting.peers), _JUDGED))
         self.judged = np.sort(order[: setting.evaluate_peers])
 
@@ -66,7 +70,7 @@ class Learner:
         one = models.ndim == 1
         if not np.isfinite(models).all():
             return self._stop(number, f"version {number} is not finite: lower the learning rate")
-        if number not in self.wanted:
+        if number % max(1, self.setting.plan.evaluate_every) and number != self.last:
             return False
         mean = models if one else models.mean(axis=0)
         metrics = measure(self.task, mean, None if one else models, list(self.judged))

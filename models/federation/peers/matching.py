@@ -204,14 +204,14 @@ class _Match:
         """Rounds until a limit."""
         plan = self.setting.plan
         limits = [n for n in (limit, plan.versions) if n is not None]
-        most = min(limits) if limits else 10**9
+        most = min(limits) if limits else None
         learner = Learner(self.setting, most)
         models = np.tile(learner.initial, (self.setting.peers, 1))
         versions: list[tuple[Any, ...]] = []
         costs = [self._costs()]
         ended = f"version {most} was made, the last one asked for"
         learner.version(0, models)
-        while len(versions) < most and learner.learned.stop is None:
+        while len(versions) != most and learner.learned.stop is None:
             if plan.updates is not None and self.columns["arrived"].sum() >= plan.updates:
                 ended = f"{plan.updates} updates have come"
                 break
@@ -224,8 +224,8 @@ class _Match:
             costs.append(self._costs())
             learner.version(len(versions), models)
         last = len(versions)
-        if learner.learned.stop is None and last not in learner.wanted:
-            learner.wanted.add(last)
+        if learner.learned.stop is None and last not in learner.learned.metrics:
+            learner.last = last
             learner.version(last, models)
         nothing = {"exchange": 0.0, "profile": 0.0}
         profiles = last * self.setting.peers * self.rule.profile_bytes
