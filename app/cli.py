@@ -1,6 +1,6 @@
 """The command line: `mltwin run`, `compare`, `sweep`, `search`, `check`, `timeline`, `cache`,
-`network`, `training`, `traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`, `validate`,
-`app`, `doctor`, `warmup`.
+`network`, `training`, `fed`, `traces`, `models`, `gpus`, `policies`, `scenario`, `calibrate`,
+`validate`, `app`, `doctor`, `warmup`.
 
 Modules that take time to load are imported inside the commands, so that `--help` answers at once.
 """
@@ -17,6 +17,7 @@ from .cache_commands import cache
 from .calibrate_commands import calibrate
 from .check_commands import check
 from .compare_commands import compare
+from .federated_commands import federated
 from .network_commands import network
 from .run_commands import run
 from .search_commands import search
@@ -46,6 +47,7 @@ app.command()(timeline)
 app.add_typer(cache, name="cache")
 app.add_typer(network, name="network")
 app.add_typer(training, name="training")
+app.add_typer(federated, name="fed")
 app.add_typer(traces, name="traces")
 app.add_typer(models, name="models")
 app.add_typer(gpus, name="gpus")

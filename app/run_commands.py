@@ -96,14 +96,14 @@ def run(
 
 
 def say_if_cold(*scenarios: "Scenario") -> None:
-    """Tell that the first run compiles the serving kernel, if it does (others take seconds).
+    """Tell that the first run compiles a large kernel, if it does (others take seconds).
 
     scenarios: what will be run; none given, serving scenarios.
     """
-    from mltwin.doctor import is_warm
+    from mltwin.doctor import KERNELS, is_warm
 
-    serving = not scenarios or any(scenario.system == "serving" for scenario in scenarios)
-    if serving and not is_warm():
+    systems = {scenario.system for scenario in scenarios} or {"serving"}
+    if any(system in KERNELS and not is_warm(system) for system in systems):
         tell("compiling the kernel (once, about 30 s) ...")
 
 

@@ -10,6 +10,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "sim" / "__init__.py").is_f
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from mltwin import federated as federated
     from mltwin.adapters import AdapterScenario as AdapterScenario
     from mltwin.cache_curves import miss_ratio_curve as miss_ratio_curve
     from mltwin.cache_replay import replay_cache as replay_cache
@@ -18,6 +19,7 @@ if _TYPE_CHECKING:
     from mltwin.comparison import compare as compare
     from mltwin.comparison import run as run
     from mltwin.experts import ExpertScenario as ExpertScenario
+    from mltwin.federated import FederatedScenario as FederatedScenario
     from mltwin.gate.check import check as check
     from mltwin.gate.outcome import CheckReport as CheckReport
     from mltwin.gate.update import make_baseline as make_baseline
@@ -58,6 +60,7 @@ _OFFERED = {
     "CheckReport": "mltwin.gate.outcome",
     "Comparison": "mltwin.comparison",
     "ExpertScenario": "mltwin.experts",
+    "FederatedScenario": "mltwin.federated",
     "InputError": "mltwin.sim.errors",
     "KernelError": "mltwin.sim.errors",
     "KvCacheScenario": "mltwin.kv_cache",
@@ -76,6 +79,7 @@ _OFFERED = {
     "check": "mltwin.gate.check",
     "collective_times": "mltwin.topologies",
     "compare": "mltwin.comparison",
+    "federated": "mltwin.federated",
     "goodput": "mltwin.searches.goodput",
     "make_baseline": "mltwin.gate.update",
     "miss_ratio_curve": "mltwin.cache_curves",
@@ -94,7 +98,7 @@ _OFFERED = {
     "topology": "mltwin.topologies",
     "update_baseline": "mltwin.gate.update",
 }
-_MODULES = frozenset({"objects"})
+_MODULES = frozenset({"federated", "objects"})
 __all__ = ["__version__", *_OFFERED]
 
 

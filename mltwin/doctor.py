@@ -36,14 +36,18 @@ def doctor_table() -> Table:
     return Table(["what", "state", "mend"], rows)
 
 
-def is_warm() -> bool:
-    """Whether the serving kernel of these very sources is compiled and on the disk."""
+KERNELS = {"serving": "kernel.advance-*.nbc", "federated": "federation_*/kernel.advance_body-*.nbc"}
+"""Systems whose kernel takes long to compile, and the file that is there when it is."""
+
+
+def is_warm(system: str = "serving") -> bool:
+    """Whether the kernel of a system, of these very sources, is compiled and on the disk."""
     from mltwin.sim.cachedir import prepare_cache
 
     if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         return True
     folder = prepare_cache()
-    return folder is not None and any(folder.rglob("kernel.advance-*.nbc"))
+    return folder is not None and any(folder.rglob(KERNELS[system]))
 
 
 def warm_up(told: Callable[[str], None] = lambda text: None) -> float:

@@ -94,7 +94,10 @@ _LESS = re.compile(
     r"^(prefilled_tokens|duplicates|imbalance|mean_paid|peak_gb|evicted_gb)|"
     r"^(makespan_days|interruptions)$|slowdown$|"
     r"^(bubble_share|exposed_share|memory_gib|max_link_gb|max_link_utilisation)$|^peak_flows|"
-    r"^(straggling|shrunk|checkpoint|lost|restart|reshard|waiting)_share$"
+    r"^(straggling|shrunk|checkpoint|lost|restart|reshard|waiting)_share$|"
+    r"^(rounds|updates|bytes|joules)_to_|staleness$|^unused_\w+_share$|kwh$|^(down|up|server)_gb$|"
+    r"^final_(distance|consensus)$|^client_(hours|accuracy_std)$|"
+    r"^(cold_starts|off_node_gb|aggregation_\w+)$"
 )
 _NEITHER = re.compile(
     r"^(duration_s|requests|gpus|prompt_tokens|replicas)$|busy|kv_use|^mean_batch|"
@@ -105,7 +108,8 @@ _NEITHER = re.compile(
     r"^(resident_entries|hbm_gb|uploaded_gb|mean_upload_mb|max_upload_mb|top_1_percent_upload)$|"
     r"^(interval_minutes|mtbf_hours|gpu_hours|checkpoints|failures|crashes|replaced|resizes)$|"
     r"^(from_(start|storage|memory|live)|steps|attempt)$|"
-    r"^(flows|tasks|links_used|sent_gb|step_tokens|mean_link_utilisation|hfu)$"
+    r"^(flows|tasks|links_used|sent_gb|step_tokens|mean_link_utilisation|hfu)$|"
+    r"^(versions|updates)$"
 )
 
 
@@ -144,7 +148,10 @@ _UNITS = (
     ("dollars", "$"),
     ("joules", "J"),
     ("mean_batch", "sequences"),
-    *((name, "share") for name in ("attainment", "_use", "_ratio", "busy_prefill", "busy_decode")),
+    *(
+        (name, "share")
+        for name in ("attainment", "_use", "_ratio", "_share", "busy_prefill", "busy_decode")
+    ),
 )
 
 

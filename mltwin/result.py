@@ -48,6 +48,8 @@ class Result:
     """Metrics that comparisons show first; none given: all."""
     timeline_options: ClassVar[Mapping[str, Any]] = {}
     """Options of a run that keep what `timeline` needs, so that it is not run twice."""
+    kept_or_not: ClassVar[frozenset[str]] = frozenset()
+    """Tables that a run has only when asked for (logs): the digest is not over them."""
 
     def __init__(
         self,
@@ -165,6 +167,7 @@ class Result:
             table: {name: array_digest(np.asarray(column)) for name, column in columns.items()}
             for table, columns in self.tables.items()
             if table != "error_bars"  # they say how sure the run is, not what it did
+            and table not in self.kept_or_not
         }
         return content_hash({"tables": tables, "metrics": self.metrics if not tables else {}})
 

@@ -36,6 +36,7 @@ _BUILTIN = {
     "adapter-cache": "mltwin.adapters",
     "caching": "mltwin.caching",
     "expert-cache": "mltwin.experts",
+    "federated": "mltwin.federated",
     "kv-cache": "mltwin.kv_cache",
     "network": "mltwin.network",
     "semantic-cache": "mltwin.semantic",

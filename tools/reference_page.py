@@ -1,5 +1,5 @@
-"""Writes docs/reference.md, docs/reference-caches.md and docs/reference-training.md: scenario
-fields, engines, policies and hooks, as the code states them.
+"""Writes docs/reference.md and docs/reference-{caches,training,federated}.md: scenario fields,
+engines, policies and hooks, as the code states them.
 
 `python tools/reference_page.py` writes the pages, `--check` says whether they are current.
 """
@@ -181,6 +181,26 @@ def training_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def federated_page() -> str:
+    """Federated learning: its fields, its policies, its laws of clients."""
+    from mltwin.federated_catalogue import strategies
+    from mltwin.federated_clients import laws_table
+    from mltwin.scenario import system_class
+
+    policies = strategies()
+    body = [[kind, f"`{name}`", *rest] for kind, name, *rest in policies.rows]
+    laws = laws_table()
+    parts = [
+        "# Fields of federated learning\n\nMade by `python tools/reference_page.py` from the code; "
+        "a test holds it current. `mltwin fed strategies` and `mltwin fed clients --laws` print "
+        "the tables of policies and laws.",
+        system_part("federated", system_class("federated").model_json_schema()),
+        f"## Policies\n\n{rows(policies.columns, body)}",
+        f"## Laws of clients\n\n{rows(laws.columns, laws.rows)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def eviction_part() -> str:
     """The eviction policies of object caches."""
     from mltwin.cache_shelf import eviction_table
@@ -236,6 +256,7 @@ PAGES = {
     "reference.md": page,
     "reference-caches.md": caches_page,
     "reference-training.md": training_page,
+    "reference-federated.md": federated_page,
 }
 
 
