@@ -217,6 +217,8 @@ def _methods(
         raise InputError(
             "varies one scenario", where="--strategies", mend="give one file, or leave it out"
         )
+    if len(set(names)) < len(names):
+        raise InputError("a method is named twice", where="--strategies", mend="name each once")
     return {name: _scenario(files[0], set_, name) for name in names}
 
 

@@ -40,6 +40,9 @@ KERNELS = {"serving": "kernel.advance-*.nbc", "federated": "federation_*/kernel.
 """Systems whose kernel takes long to compile, and the file that is there when it is."""
 
 
+_TIME_ONLY = {"model.level": "time", "strategy": "fedbuff"}
+
+
 def is_warm(system: str = "serving") -> bool:
     """Whether the kernel of a system, of these very sources, is compiled and on the disk."""
     from mltwin.sim.cachedir import prepare_cache
@@ -51,16 +54,25 @@ def is_warm(system: str = "serving") -> bool:
 
 
 def warm_up(told: Callable[[str], None] = lambda text: None) -> float:
-    """Compile the kernel and the policies of every hook by running ten requests; the seconds."""
+    """Compile the kernels of serving and federations and the policies of every hook; the seconds.
+
+    It runs ten requests, and two rounds of federations of some kinds.
+    """
     import time
 
     from mltwin.policies import list_policies
 
+    from .federated import FederatedScenario
     from .serving import ServingScenario
 
     started = time.perf_counter()
     told("the serving kernel")
     ServingScenario().changed({"workload.requests": 10}).run()
+    told("the federated kernels")
+    short = FederatedScenario().changed({"stop.versions": 2})
+    kinds: list[dict[str, Any]] = [{}, _TIME_ONLY, {"peers.protocol": "gossip"}]
+    for kind in kinds:
+        short.changed(kind).run()
     for policy in list_policies(system=None):
         told(f"policy {policy.name}")
         policy.compiled()
@@ -80,8 +92,9 @@ def _cache() -> list[Any]:
     folder = prepare_cache()
     if folder is None:
         return ["kernel cache", "no place is writable", "set MLTWIN_CACHE_DIR to a folder of yours"]
-    state = "compiled" if is_warm() else "not compiled yet"
-    return ["kernel cache", f"{folder}, {state}", "" if is_warm() else "run `mltwin warmup`"]
+    cold = [system for system in KERNELS if not is_warm(system)]
+    state = f"not compiled yet: {', '.join(cold)}" if cold else "compiled"
+    return ["kernel cache", f"{folder}, {state}", "run `mltwin warmup`" if cold else ""]
 
 
 def _threads() -> list[str]:

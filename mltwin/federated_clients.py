@@ -9,7 +9,7 @@ from mltwin.models.federation.tables import TICKS_PER_S, Clients
 from mltwin.sim.errors import InputError
 
 from .federated_data import counts_of, data_seed, examples_of, has_examples
-from .federated_specs import named, parameters_of
+from .federated_specs import made, named, parameters_of
 from .fields import Spec, placed
 from .text import Cell, Table
 
@@ -43,10 +43,10 @@ def clients_of(
             labels=_labels(scenario, examples),
             energy=given.energy,
             seed=own_seed,
-            **_columns(scenario),
+            **{**_columns(scenario), **_radio(scenario, len(counts), own_seed)},
         )
     except InputError as error:
-        raise placed(error, "clients") from None
+        raise _within(error) from None
     if given.slow_label is not None:
         data = _needed(examples, "clients.slow_label")
         count = min(given.slow_clients, len(found))
@@ -73,6 +73,39 @@ def _columns(scenario: "FederatedScenario") -> dict[str, Any]:
         for name in ("compute_w", "send_w", "receive_w"):
             found[name] = getattr(given, name)
     return found
+
+
+def _radio(scenario: "FederatedScenario", clients: int, seed: int) -> dict[str, np.ndarray]:
+    """Rates and failures of clients around a radio station; {} where there is none.
+
+    Raises InputError: an unknown parameter, a value out of its range, a client that is never heard.
+    """
+    from mltwin.policies.federated.wireless import Radio, radio_links
+
+    spec = scenario.clients.radio
+    if spec is None:
+        return {}
+    where = "clients.radio"
+    radio = made({"radio": Radio}, {**_whole(spec, Radio), "name": "radio"}, where=where)
+    try:
+        return radio_links(clients, seed, radio).columns
+    except InputError as error:
+        raise InputError(error.message, where=where, mend=error.mend) from None
+
+
+def _whole(spec: Mapping[str, float], kind: Any) -> dict[str, float]:
+    """Counts as whole numbers: a field of numbers makes fractions of them."""
+    known = parameters_of(kind, frozenset())
+    whole = {name for name, default in known.items() if isinstance(default, int)}
+    return {k: int(v) if k in whole and v == int(v) else v for k, v in spec.items()}
+
+
+def _within(error: InputError) -> InputError:
+    """An error of the population, with the field that it is of."""
+    place = error.where or ""
+    if place.split(".")[0] in ("speed", "availability", "correlation"):
+        return InputError(error.message, where=f"clients.{place}", mend=error.mend)
+    return error if place.startswith("clients") else placed(error, "clients")
 
 
 def _law(scenario: "FederatedScenario", spec: Spec, where: str) -> Spec:

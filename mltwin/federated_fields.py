@@ -25,6 +25,11 @@ class Population(Section):
         None, gt=0, le=1e9, description="to each client, in place of the law's; none: unlimited"
     )
     up_mbit_per_s: float | None = Field(None, gt=0, le=1e9, description="from each client")
+    radio: dict[str, float] | None = Field(
+        None,
+        description="links by SINR around a radio station, with its parameters ({}: as they are): "
+        "rates of each client, and outage as the chance that a dispatch fails",
+    )
     latency_ms: float = Field(0.0, ge=0, le=1e9, description="of each transfer")
     jitter: float = Field(
         0.0, ge=0, le=10, description="sigma of the log-normal factor on each dispatch's compute"
@@ -54,6 +59,21 @@ class Population(Section):
     seed: int | None = Field(
         None, ge=0, lt=2**62, description="of the population; none: the run's, so that it varies"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Population":
+        if self.radio is not None:
+            for name in ("down_mbit_per_s", "up_mbit_per_s", "failure"):
+                if getattr(self, name):
+                    raise InputError(
+                        "a radio link says it", where=f"clients.{name}", mend="leave it out"
+                    )
+        if self.label is not None and not any("label" in pair for pair in self.correlation):
+            raise InputError(
+                "there is no correlation with it", where="clients.label",
+                mend="give speed_label or availability_label in clients.correlation",
+            )  # fmt: skip
+        return self
 
 
 class Data(Section):

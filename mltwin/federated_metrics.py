@@ -179,12 +179,25 @@ def _fairness(clients: Columns) -> dict[str, float]:
 
 def notes_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[str]:
     """What was assumed; why the run ended, if not as planned; targets that were not reached."""
-    found = [*facts["remarks"], *aggregation_notes(facts)]
+    found = [*facts["remarks"], *aggregation_notes(facts), *_run_notes(facts.get("run", {}))]
     if not facts["complete"]:
         found.append(f"The run ended early: {facts['ended']}.")
     for name, target in facts["targets"].items():
         if first_beyond(tables["evaluations"], name, target) is None:
             found.append(f"The target, {name} {target:g}, was not reached.")
+    return found
+
+
+def _run_notes(said: Mapping[str, Any]) -> list[str]:
+    """What the server or its strategy tells of a run."""
+    found = []
+    if blind := said.get("blind_handovers"):
+        found.append(
+            f"{blind} times the server went on without updates that were lost, which it could not "
+            "know (training.detect_s = 'never'): give its strategy a deadline."
+        )
+    if said.get("inversion_left_at", -1) >= 0:
+        found.append(f"Updates were inverted until version {said['inversion_left_at']}.")
     return found
 
 

@@ -120,16 +120,45 @@ def run_peers(
     """
     from mltwin.models.federation.peers.simulate import simulate_peers
 
-    return simulate_peers(
-        lowered.clients,
-        overlay_of(scenario, len(lowered.clients), seed),
-        protocol_of(scenario),
-        lowered.plan,
-        task=lowered.task,
-        seed=seed,
-        reference=reference,
-        record=record,
-    )
+    overlay, protocol = overlay_of(scenario, len(lowered.clients), seed), protocol_of(scenario)
+    try:
+        return simulate_peers(
+            lowered.clients,
+            overlay,
+            protocol,
+            lowered.plan,
+            task=lowered.task,
+            seed=seed,
+            reference=reference,
+            record=record,
+        )
+    except InputError as error:
+        raise _within(error) from None
+
+
+def check_peers(scenario: "FederatedScenario", lowered: "Lowered", seed: int) -> None:
+    """Refuse, before the run, what `run_peers` would.
+
+    Raises InputError: as `run_peers`.
+    """
+    from mltwin.models.federation.peers.timeline import Setting
+
+    clients = lowered.clients
+    overlay, protocol = overlay_of(scenario, len(clients), seed), protocol_of(scenario)
+    setting = Setting(clients, overlay, lowered.plan, lowered.task, seed)
+    try:
+        setting.check()
+        protocol.check(setting)
+    except InputError as error:
+        raise _within(error) from None
+
+
+def _within(error: InputError) -> InputError:
+    """An error of a protocol, with the field that it is of."""
+    place = error.where or "protocol"
+    if place.split(".")[0] not in ("protocol", "overlay", "weights"):
+        return error
+    return InputError(error.message, where=f"peers.{place}", mend=error.mend)
 
 
 def protocol_parameters() -> dict[str, dict[str, Any]]:

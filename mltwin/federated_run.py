@@ -1,14 +1,16 @@
 """From a `FederatedScenario` to clients, model, policies and plan; from a run to a result."""
 
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mltwin.models.federation.hooks import Policies
 from mltwin.models.federation.tables import Clients, Plan
-from mltwin.sim.errors import InputError
+from mltwin.sim.errors import InputError, MltwinError
 
 from .federated_aggregation import check_service, service_of
 from .federated_clients import clients_of
@@ -58,25 +60,49 @@ def run_federated(
     Raises InputError: see `FederatedScenario.simulate`.
     """
     lowered = lower(scenario, seed)
+    try:
+        run = _simulated(scenario, lowered, seed, reference=reference, record=record)
+    except MltwinError:
+        raise
+    except Exception as error:
+        told = _blamed(error, scenario)
+        if told is None:
+            raise
+        raise told from error
+    facts = {**lowered.facts, **_of_run(run, lowered)}
+    return FederatedResult.of(run, lowered.clients, facts, _personal(run, lowered))
+
+
+def _simulated(
+    scenario: "FederatedScenario", lowered: "Lowered", seed: int, *, reference: bool, record: bool
+) -> "FederatedRun":
     if scenario.peers is not None:
         from .federated_peers import run_peers
 
-        run = run_peers(scenario, lowered, seed, reference=reference, record=record)
-    else:
-        from mltwin.models.federation.simulate import simulate
+        return run_peers(scenario, lowered, seed, reference=reference, record=record)
+    from mltwin.models.federation.simulate import simulate
 
-        run = simulate(
-            lowered.clients,
-            lowered.policies,
-            lowered.plan,
-            task=lowered.task,
-            seed=seed,
-            network=network_of(scenario, len(lowered.clients)),
-            reference=reference,
-            record=record,
-        )
-    facts = {**lowered.facts, **_of_run(run, lowered)}
-    return FederatedResult.of(run, lowered.clients, facts, _personal(run, lowered))
+    return simulate(
+        lowered.clients,
+        lowered.policies,
+        lowered.plan,
+        task=lowered.task,
+        seed=seed,
+        network=network_of(scenario, len(lowered.clients)),
+        reference=reference,
+        record=record,
+    )
+
+
+def _blamed(error: Exception, scenario: "FederatedScenario") -> InputError | None:
+    """What a user's file did wrong, with its line; None: the error is not of such a file."""
+    files = {str(scenario.resolve_path(name).resolve()): name for name in _files(scenario)}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        name = files.get(str(Path(frame.filename).resolve()))
+        if name is not None:
+            where = f"{name}, line {frame.lineno}, in {frame.name}"
+            return InputError(f"{type(error).__name__}: {error}", where=where, mend="mend the file")
+    return None
 
 
 def lower(scenario: "FederatedScenario", seed: int) -> Lowered:
@@ -223,10 +249,9 @@ def check_names(scenario: "FederatedScenario") -> None:
         from_file(scenario.model.module, scenario.resolve_path, "model.module")
     lowered = lower(scenario, scenario.seed)
     if scenario.peers is not None:
-        from .federated_peers import overlay_of, protocol_of
+        from .federated_peers import check_peers
 
-        overlay_of(scenario, len(lowered.clients), scenario.seed)
-        protocol_of(scenario)
+        check_peers(scenario, lowered, scenario.seed)
         return
     network_of(scenario, len(lowered.clients))
     lowered.policies.strategy.check(lowered.clients, lowered.plan)

@@ -301,6 +301,11 @@ class Strategy(ABC):
         """Refuse what cannot be (InputError), before the run."""
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What there is to say of a run that has ended: becomes part of `FederatedRun.facts`."""
+        return {}
+
+    @property
     def automatic(self) -> tuple[int, int] | None:
         """(buffer, concurrency) if the strategy only counts: a step every `buffer` updates, work
         for `concurrency` clients. Then runs without a model need not call it.

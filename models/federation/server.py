@@ -41,6 +41,7 @@ class RunServer:
         self.ended: str | None = None
         self.complete = False
         self.end = 0
+        self.blind = 0  # times that it was handed updates because others, it cannot know, are lost
         self.opened = OpenUpdates(len(clients))
         self.made: list[tuple[Any, ...]] = []  # rows of FederatedRun.versions
         self.evaluated: list[tuple[Any, ...]] = []

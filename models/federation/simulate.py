@@ -155,6 +155,7 @@ def _drive(server: RunServer, limits: Limits) -> None:
         if calls > HOOKS_AN_INSTANT + 4 * len(server.clients):
             server.fail(f"the strategy goes in circles at {instant / TICKS_PER_S:g} s")
         elif reason in (AWAITED, FORCED):
+            server.blind += reason == FORCED and limits.detect < 0 and engine.in_flight > 0
             arrivals, slots = engine.take()
             server.receive(arrivals, slots)
             strategy.arrived(server, arrivals)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mltwin.models.federation.hooks import Arrivals, Clients, Plan, Server, Strategy
-from mltwin.sim.errors import InputError
+from mltwin.models.federation.hooks import Arrivals, Server, Strategy
 
 from .buffered import MANY, Buffered, Waiting
 from .limits import one_of, within
@@ -119,26 +118,16 @@ class FedBuff(Buffered):
         within(self, concurrency=(0, MANY), a=(0, 1e6))
         one_of(self, "normalise", ("count", "discounts"))
 
-    def check(self, clients: Clients, plan: Plan) -> None:
-        """Refuse a buffer that can never fill."""
-        most = min(self.concurrency or len(clients), len(clients))
-        if self.restart == "at step" and self.buffer > most:
-            raise InputError(
-                f"a buffer of {self.buffer} updates, but only {most} clients at work until the "
-                "server steps",
-                where="FedBuff.buffer",
-                mend=f'give at most {most}, or restart = "at once"',
-            )
-
     @property
     def automatic(self) -> tuple[int, int] | None:
         """(buffer, concurrency) where clients restart at once and no update is discarded."""
         plain = self.concurrency and self.max_staleness < 0 and self.restart == "at once"
         return (self.buffer, self.concurrency) if plain else None
 
-    def at_work(self, server: Server) -> int:
-        """Clients that are kept at work."""
-        return self.concurrency or len(server.clients)
+    @property
+    def most_at_work(self) -> int:
+        """Clients that are kept at work; 0: all."""
+        return self.concurrency
 
     def coefficients(self, server: Server, batch: Waiting) -> Array:
         """float64[n], weights of the updates of a step."""

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mltwin.models.federation.hooks import Arrivals, Server, Strategy
+from mltwin.models.federation.hooks import Arrivals, Clients, Plan, Server, Strategy
+from mltwin.sim.errors import InputError
 
 from .limits import one_of, within
 from .synchronous import learns
@@ -71,9 +72,14 @@ class Buffered(Strategy):
 
     # What an algorithm fills in.
 
+    @property
+    def most_at_work(self) -> int:
+        """Clients that are kept at work; 0: all."""
+        return 0
+
     def at_work(self, server: Server) -> int:
-        """Clients that are kept at work."""
-        return len(server.clients)
+        """Clients that are kept at work now."""
+        return self.most_at_work or len(server.clients)
 
     def make(self, server: Server, arrivals: Arrivals) -> Array:
         """float32[n, d], what is kept of updates: their change of the model that they held."""
@@ -89,6 +95,17 @@ class Buffered(Strategy):
         step_with(server, batch, self.coefficients(server, batch))
 
     # The frame.
+
+    def check(self, clients: Clients, plan: Plan) -> None:
+        """Refuse a buffer that can never fill."""
+        most = min(self.most_at_work or len(clients), len(clients))
+        if self.restart == "at step" and self.buffer > most:
+            raise InputError(
+                f"a buffer of {self.buffer} updates, but only {most} clients at work until the "
+                "server steps",
+                where=f"{type(self).__name__}.buffer",
+                mend=f'give at most {most}, or restart = "at once"',
+            )
 
     def start(self, server: Server) -> None:
         """Put clients to work."""

@@ -142,7 +142,7 @@ class FedFix(Strategy):
         if len(idle):
             server.dispatch(idle)
         elif not server.in_flight and server.next_available() is None:
-            server.finish("no client is there any more")
+            server.fail("no client is there any more")
             return
         server.timer(0, server.now + self._period)
 

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mltwin.models.federation.hooks import Attack, Codec, Combine, Selection, Strategy
 from mltwin.policies.words import did_you_mean
 from mltwin.sim.errors import InputError
@@ -122,8 +124,10 @@ def create(entry: Entry, given: Mapping[str, Any], *, where: str) -> Any:
                 mend=did_you_mean(key, list(fields)),
             )
         _check_type(entry, key, value, fields[key], where)
+    # A whole number where a parameter is a fraction would make integer arrays of what follows.
+    whole = {k: float(v) for k, v in given.items() if isinstance(fields[k], float)}
     try:
-        return entry.cls(**given)
+        return entry.cls(**{**given, **whole})
     except InputError as error:
         raise InputError(error.message, where=error.where or where, mend=error.mend) from None
     except TypeError as error:
@@ -131,7 +135,10 @@ def create(entry: Entry, given: Mapping[str, Any], *, where: str) -> Any:
 
 
 def _check_type(entry: Entry, key: str, value: Any, default: Any, where: str) -> None:
-    if default is dataclasses.MISSING or default is None or isinstance(default, (tuple, list)):
+    if default is dataclasses.MISSING or default is None:
+        return
+    if isinstance(default, tuple | list):
+        _check_numbers(entry, key, value, where)
         return
     fits = (
         isinstance(value, bool)
@@ -144,4 +151,15 @@ def _check_type(entry: Entry, key: str, value: Any, default: Any, where: str) ->
             f"{entry.name} takes {key} as {type(default).__name__}, not {value!r}",
             where=f"{where}.{key}",
             mend=f"the default is {default!r}",
+        )
+
+
+def _check_numbers(entry: Entry, key: str, value: Any, where: str) -> None:
+    many = value if isinstance(value, list | tuple | np.ndarray) else [None]
+    wrong = [
+        one for one in many if not isinstance(one, int | float | np.number) or isinstance(one, bool)
+    ]
+    if wrong:
+        raise InputError(
+            f"{entry.name} takes {key} as a list of numbers, not {value!r}", where=f"{where}.{key}"
         )

@@ -134,7 +134,7 @@ class GeometricMedian(Rule):
     smooth: float = 1e-6
 
     def __post_init__(self) -> None:
-        within(self, steps=(1, 1e6), smooth=(1e-300, 1e9))
+        within(self, steps=(1, 10_000), smooth=(1e-300, 1e9))
 
     def rule(self, server: Server, shares: Array, rows: Array) -> Array:
         """The smoothed geometric median."""
@@ -190,7 +190,7 @@ class CentredClipping(Rule):
     _centre: Any = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        within(self, radius=(1e-30, 1e30), steps=(1, 1e6))
+        within(self, radius=(1e-30, 1e30), steps=(1, 10_000))
 
     def rule(self, server: Server, shares: Array, rows: Array) -> Array:
         """The new centre."""
@@ -227,7 +227,7 @@ class Flag(Rule):
     steps: int = 4
 
     def __post_init__(self) -> None:
-        within(self, columns=(1, 1e6), steps=(1, 1e6))
+        within(self, columns=(1, 1e6), steps=(1, 10_000))
 
     def rule(self, server: Server, shares: Array, rows: Array) -> Array:
         """All through the n x n products of updates: no matrix of d rows is decomposed."""

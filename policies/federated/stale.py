@@ -1,6 +1,6 @@
 """Updates of any staleness: as they are, weighed, compensated, or estimated anew.
 
-Wang, Ma, Gao and Huang 2024 (Tackling intertwined data and device heterogeneities in federated
+Wang and Gao, arXiv 2309.13536 (Tackling intertwined data and device heterogeneities in federated
 learning with unlimited staleness) and its code (pittisl/FL-with-intertwined-heterogeneity). There
 the slow clients are those with most of one class, so that leaving out or shrinking what they send
 costs that class. The paper's rounds have a fixed delay; here delays follow from devices and links
@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     update: Array
 
 
-@named("strategy", "stale", source="Wang et al. 2024 (unlimited staleness), and its code")
+@named("strategy", "stale", source="Wang, Gao (arXiv 2309.13536), and its code")
 @dataclass
 class Stale(Buffered):
     """Step with every K updates, the stale ones as they are or corrected.
@@ -100,6 +100,11 @@ class Stale(Buffered):
         if self.correct == "inversion" and learns(server):
             _classes(server)
         super().start(server)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The version at which inversion was left; -1: it was not."""
+        return {"inversion_left_at": self.switched} if self.correct == "inversion" else {}
 
     def at_work(self, server: Server) -> int:
         """All clients, but for those whose updates are being inverted."""

@@ -98,3 +98,16 @@ def test_another_system_is_refused(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('system = "training-run"\n', encoding="utf-8")
     code, _, err = call("fed", "run", tmp_path / "a.toml")
     assert code == 2 and "use mltwin run" in err
+
+
+def test_a_method_named_twice_and_a_users_mistake_are_told(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("fed", "compare", "--strategies", "fedavg,fedavg", "--seeds", "2")
+    assert code == 2 and "--strategies: a method is named twice" in err
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from mltwin.models.federation.hooks import Strategy\n\n\n"
+        "class Mine(Strategy):\n    def start(self, server):\n        nobody\n\n"
+        "    def arrived(self, server, arrivals):\n        pass\n"
+    )
+    code, out, err = call("fed", "run", *SMALL, "--strategy", f"{file}:Mine")
+    assert code == 2 and not out and "line 6, in start: NameError" in err

@@ -228,7 +228,7 @@ def refuse(**laws):
         (refuse(speed={"name": "normal", "sigma": 2}), "normal has no parameter 'sigma'; it takes"),
         (refuse(speed={"name": "file"}), "file needs 'path'; give path"),
         (refuse(speed={"name": "normal", "sd": -1}), "sd is -1; give more than 0"),
-        (refuse(speed={"name": "normal", "sd": "x"}), "speed: normal: "),
+        (refuse(speed={"name": "normal", "sd": "x"}), "speed.sd: sd is 'x'; give a number"),
         (refuse(speed={"name": "mobile", "network": "6g"}), "no bandwidth model is called '6g'"),
         (refuse(speed={"name": "file", "path": "x.json", "format": "y"}), "no format is called"),
         (refuse(speed={"name": "file", "path": "none.json"}), "none.json: no such file"),

@@ -49,6 +49,7 @@ class _Trainings:
         self.made.update(zip(peers, deltas, strict=True))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what diverges ends the run at the next version
 def follow(protocol: "Gossip", setting: Setting, line: Timeline, learner: Learner) -> Learned:
     """Train, send and merge models in the order of the log."""
     rows = line.steps
@@ -66,8 +67,7 @@ def follow(protocol: "Gossip", setting: Setting, line: Timeline, learner: Learne
         if kind == E_START:
             trainings.begin(i, value, version, models[i])
         elif kind == E_DONE:
-            with np.errstate(invalid="ignore"):  # the run ends at the next version
-                models[i] += trainings.end(i)
+            models[i] += trainings.end(i)
             age[i] += learner.steps[i]
             done += 1
             if done % setting.peers == 0:

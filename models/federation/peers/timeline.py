@@ -86,6 +86,12 @@ class Setting:
                 where="plan",
                 mend="give versions, updates or until_s too",
             )
+        if plan.until_s is None and (self.clients.failure >= 1).all():
+            raise InputError(
+                "every training fails, so that no update ever comes",
+                where="clients.failure",
+                mend="give less than 1, or until_s",
+            )
 
 
 @dataclass(eq=False)
