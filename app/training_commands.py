@@ -35,7 +35,7 @@ def plans(
     format: Annotated[str, typer.Option(help="table or json.")] = "table",
 ) -> None:
     """Every plan that fits into memory, fastest first."""
-    from mltwin.training_plans import plan_rows, plan_table, refused_table, search_plans
+    from mltwin.training_plans import plans_data, refused_table, search_plans, table_of
 
     check_choice("--format", format, ("table", "json"))
     found = search_plans(
@@ -49,18 +49,11 @@ def plans(
         pp=_numbers("--pp", pp),
         cp=_numbers("--cp", cp) or (1,),
     )
-    if not found.found:
-        _ = found.best  # raises, with what the last one lacked
+    data = plans_data(found, top)
     if format == "json":
-        show_json(
-            {
-                "plans": plan_rows(found, top),
-                "fit": len(found.found),
-                "refused": dict(found.refused),
-            }
-        )
+        show_json(data)
         return
-    show_tables(plan_table(found, top))
+    show_tables(table_of(data))
     if refused:
         show_tables(refused_table(found))
 

@@ -1,7 +1,7 @@
 """What pages share whose controls are fields of one scenario: choices in, a run, its copies out."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -11,6 +11,11 @@ from mltwin.app.explorer.copies import command_of, python_of, toml_of
 from mltwin.app.explorer.panel import run_panel
 from mltwin.app.explorer.safe import safe_scenario
 from mltwin.app.explorer.view import View
+from mltwin.text import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
 
 Control = dict[str, Any]
 """How a field is shown: keywords of `controls.field`."""
@@ -109,8 +114,39 @@ def take_along(view: View, scenario: Scenario, file: str) -> None:
     show.share(view)
 
 
-def figures_and_notes(result: Result, heads: Iterable[str]) -> None:
-    """The chief metrics of a result, those that it has, and its notes."""
-    show.metric_row({name: result.metrics[name] for name in heads if name in result.metrics})
+def report(
+    result: Result,
+    name: str,
+    heads: Iterable[str],
+    charts: "Mapping[str, Callable[[Any], tuple[Any, pd.DataFrame, str]]] | None" = None,
+    *,
+    figure: "tuple[str, Drawing] | None" = None,
+    tables: Iterable[Table] = (),
+    folded: Iterable[Table] | None = None,
+    expanded: bool = False,
+) -> None:
+    """What a page shows of a result: figures and notes, pictures, tables.
+
+    Args:
+        result: of the run.
+        name: begins the names of downloads.
+        heads: the metrics shown first, those that the result has.
+        charts: name to what makes a chart, its data and caption of the result.
+        figure: name and picture, before the charts.
+        tables: after the charts.
+        folded: behind "All figures"; by default the table of all metrics.
+        expanded: whether these are open from the start.
+    """
+    show.metric_row({head: result.metrics[head] for head in heads if head in result.metrics})
     for note in result.notes:
         st.info(show.escaped(note))
+    if figure is not None:
+        show.figure(figure[1], f"{name}-{figure[0]}")
+    for key, draw in (charts or {}).items():
+        chart, frame, caption = draw(result)
+        show.chart(chart, name=f"{name}-{key}", data=frame, caption=caption)
+    for number, table in enumerate(tables):
+        show.table(table, f"{name}-{number}")
+    with st.expander("All figures", icon=":material/table:", expanded=expanded):
+        for number, table in enumerate([result.table()] if folded is None else folded):
+            show.table(table, f"{name}-all-{number}")

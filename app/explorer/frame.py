@@ -45,7 +45,7 @@ from functools import cache, partial
 
 from mltwin import InputError
 
-SECTIONS = ("Serving", "Caches", "Training", "Studies", "Measured")
+SECTIONS = ("Serving", "Caches", "Training", "Federated", "Studies", "Measured")
 """Headings of the navigation in their order; a page may bring a new one, which comes after."""
 
 _DOT = {"mark": "point", "data": {"values": [{}]}, "height": 1}

@@ -6,14 +6,13 @@ import streamlit as st
 
 from mltwin import Result, choices
 from mltwin.adapters import AdapterScenario
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -113,12 +112,14 @@ def _controls(view: View) -> None:
 def _report(result: Result, mode: str) -> None:
     from mltwin.app.explorer import adapter_charts as charts
 
-    figures_and_notes(result, HEADS[mode])
-    chart, frame, caption = charts.chart_of(result, mode)
-    show.chart(chart, name=f"adapters-{mode}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:", expanded=mode in ("agents", "memory")):
-        for number, table in enumerate(reversed(result.report())):
-            show.table(table, f"adapters-{mode}-{number}")
+    report(
+        result,
+        SLUG,
+        HEADS[mode],
+        {mode: lambda mine: charts.chart_of(mine, mode)},
+        folded=reversed(result.report()),
+        expanded=mode in ("agents", "memory"),
+    )
 
 
 PAGE = Page(SLUG, "LoRA adapters", ":material/extension:", "Caches", ABOUT, page, order=40)

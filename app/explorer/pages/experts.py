@@ -6,16 +6,15 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Control,
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
     paths_of,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -111,12 +110,7 @@ def _moe_models() -> tuple[str, ...]:
 def _report(result: Result) -> None:
     from mltwin.app.explorer import expert_charts as charts
 
-    figures_and_notes(result, HEADS)
-    for name, draw in (("time", charts.time_chart), ("layers", charts.layer_chart)):
-        chart, frame, caption = draw(result)
-        show.chart(chart, name=f"experts-{name}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:"):
-        show.table(result.table(), "experts-all")
+    report(result, SLUG, HEADS, {"time": charts.time_chart, "layers": charts.layer_chart})
 
 
 PAGE = Page(SLUG, "MoE experts", ":material/account_tree:", "Caches", ABOUT, page, order=50)

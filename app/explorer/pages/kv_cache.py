@@ -5,15 +5,14 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result, choices
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
     paths_of,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -103,16 +102,8 @@ def _traces() -> tuple[str, ...]:
 def _report(result: Result) -> None:
     from mltwin.app.explorer import kv_charts as charts
 
-    figures_and_notes(result, HEADS)
-    for name, draw in (
-        ("found", charts.found_chart),
-        ("ttft", charts.ttft_chart),
-        ("nodes", charts.node_chart),
-    ):
-        chart, frame, caption = draw(result)
-        show.chart(chart, name=f"kv-{name}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:"):
-        show.table(result.table(), "kv-all")
+    drawn = {"found": charts.found_chart, "ttft": charts.ttft_chart, "nodes": charts.node_chart}
+    report(result, "kv", HEADS, drawn)
 
 
 PAGE = Page(SLUG, "KV prefix caches", ":material/memory:", "Caches", ABOUT, page, order=30)

@@ -5,15 +5,14 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
     paths_of,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -108,14 +107,14 @@ def _report(result: Result) -> None:
     assert isinstance(result, NetworkResult)
     # Flows of a collective share the links of their ranks by design: that is no congestion.
     hidden = "mean_slowdown" if result.facts.get("collective") else ""
-    figures_and_notes(result, tuple(head for head in HEADS if head != hidden))
-    show.figure(result.draw_links(), "network-links")
-    for name, draw in (("fct", charts.completion_chart), ("links", charts.links_chart)):
-        chart, frame, caption = draw(result)
-        show.chart(chart, name=f"network-{name}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:"):
-        for number, table in enumerate(result.report()):
-            show.table(table, f"network-{number}")
+    report(
+        result,
+        SLUG,
+        [head for head in HEADS if head != hidden],
+        {"fct": charts.completion_chart, "links": charts.links_chart},
+        figure=("topology", result.draw_links()),
+        folded=result.report(),
+    )
 
 
 PAGE = Page(SLUG, "Networks", ":material/hub:", "Training", ABOUT, page, order=20)

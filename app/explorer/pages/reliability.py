@@ -5,13 +5,12 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     draw_fields,
-    figures_and_notes,
     gathered,
     paths_of,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -79,12 +78,7 @@ def page() -> None:
 def _report(result: Result) -> None:
     from mltwin.app.explorer import reliability_charts as charts
 
-    figures_and_notes(result, HEADS)
-    for name, draw in (("parts", charts.parts_chart), ("steps", charts.steps_chart)):
-        chart, frame, caption = draw(result)
-        show.chart(chart, name=f"reliability-{name}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:"):
-        show.table(result.table(), "reliability")
+    report(result, SLUG, HEADS, {"parts": charts.parts_chart, "steps": charts.steps_chart})
 
 
 PAGE = Page(SLUG, "Training runs", ":material/history:", "Training", ABOUT, page, order=40)

@@ -1,23 +1,25 @@
 """The training page: a step of a model and a plan, or every plan that fits."""
 
+import json
 from typing import Any
 
 import streamlit as st
 
-from mltwin import Result
+from mltwin import Result, choices
 from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
     paths_of,
+    report,
     run_and_report,
     usual_choices,
 )
 from mltwin.app.explorer.frame import Page
+from mltwin.app.explorer.panel import run_panel
 from mltwin.app.explorer.view import View
 from mltwin.training import TrainingScenario
 
@@ -25,6 +27,10 @@ SLUG = "training"
 ABOUT = "A training step: its time, MFU, memory and bubbles under a parallel plan."
 MODELS = ["llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "mixtral-8x7b", "qwen3-30b-a3b"]
 GPUS = ["h100-sxm-80gb", "h200-sxm", "a100-sxm-80gb", "b200"]
+RECIPES = ["fused", "llm-foundry", "torchtitan", "torchtitan-compile"]
+MOST = {"gpus": 16_384, "sequences": 1_000_000}
+"""Of a search for plans."""
+_PLANS = 20
 _SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
 FIELDS: Fields = {
     "Job": {
@@ -70,6 +76,8 @@ DEFAULTS: dict[str, Any] = {
 def page() -> None:
     """Draw the page."""
     view = View(SLUG, DEFAULTS)
+    if view.fresh:
+        _follow(view)
     with st.sidebar:
         mode = choose(view, "mode", "Question", list(MODES), widget=st.radio,
                       format_func=lambda key: MODES.get(key, key))  # fmt: skip
@@ -78,9 +86,9 @@ def page() -> None:
             job = {path: look for path, look in job.items() if path != "batch.sequences"}
         draw_fields(view, TrainingScenario, job)
         if mode == "plans":
-            view.set(gpus=st.number_input("GPUs", 1, 16_384, view.get("gpus"),
+            view.set(gpus=st.number_input("GPUs", 1, MOST["gpus"], view.get("gpus"),
                                           key=view.key("gpus")))  # fmt: skip
-            view.set(sequences=st.number_input("Sequences of a step", 1, 1_000_000,
+            view.set(sequences=st.number_input("Sequences of a step", 1, MOST["sequences"],
                                                view.get("sequences"),
                                                key=view.key("sequences")))  # fmt: skip
         else:
@@ -100,49 +108,49 @@ def _report(result: Result) -> None:
     from mltwin.training_result import TrainingResult
 
     assert isinstance(result, TrainingResult)
-    figures_and_notes(result, HEADS)
-    show.figure(result.plot(), "training-step")
-    for number, table in enumerate(result.report()[1:]):
-        show.table(table, f"training-{number}")
-    with st.expander("All figures", icon=":material/table:"):
-        show.table(result.table(), "training")
+    report(result, SLUG, HEADS, figure=("step", result.plot()), tables=result.report()[1:])
+
+
+def _follow(view: View) -> None:
+    """A link with more GPUs or sequences than there may be gives way to the defaults."""
+    for name, most in MOST.items():
+        if not 1 <= view.get(name) <= most:
+            view.refuse(f"{name} can be 1 to {most:,}")
+            return
 
 
 def _plans(view: View) -> None:
-    """Thousands of closed forms: a second or two, so that no process is started for it."""
-    from mltwin import InputError
-    from mltwin.training_plans import plan_table, search_plans
-
-    try:
-        with st.spinner("Searching"):
-            found = search_plans(
-                view.get("model"),
-                view.get("gpus"),
-                view.get("gpu"),
-                tokens=view.get("batch.tokens"),
-                sequences=view.get("sequences"),
-                recipe=view.get("recipe"),
-            )
-            best = found.best
-    except InputError as error:
-        show.error(str(error))
+    """Every plan that fits, by the command that searches them."""
+    if not (
+        is_known(view, "model", choices.model_names())
+        and is_known(view, "gpu", choices.gpu_names())
+        and is_known(view, "recipe", RECIPES)
+    ):
         return
-    show.metric_row(
-        {
-            "tokens_per_s": best.tokens_per_s,
-            "mfu": best.mfu,
-            "memory_gib": best.memory.total / 2**30,
-        }
-    )
-    show.table(plan_table(found), "training-plans")
-    command = (
-        f"mltwin training plans {view.get('model')} --gpus {view.get('gpus')} "
-        f"--gpu {view.get('gpu')} --tokens {view.get('batch.tokens')} "
-        f"--sequences {view.get('sequences')} --recipe {view.get('recipe')}"
-    )
+    words = [
+        "training", "plans", view.get("model"),
+        *("--gpus", str(view.get("gpus"))),
+        *("--gpu", view.get("gpu")),
+        *("--tokens", str(view.get("batch.tokens"))),
+        *("--sequences", str(view.get("sequences"))),
+        *("--recipe", view.get("recipe")),
+    ]  # fmt: skip
+    argv = [*words, "--top", str(_PLANS), "--format", "json"]
+    job = run_panel(SLUG, argv, title=f"Plans of {view.get('model')}")
+    if job is not None:
+        _best_plans(job.stdout())
     with st.expander("Copy as command line", icon=":material/content_copy:"):
-        st.code(command, language="bash", wrap_lines=True)
+        st.code(" ".join(["mltwin", *words]), language="bash", wrap_lines=True)
     show.share(view)
+
+
+def _best_plans(printed: str) -> None:
+    from mltwin.training_plans import table_of
+
+    data = json.loads(printed)
+    best = data["plans"][0]
+    show.metric_row({name: best[name] for name in ("tokens_per_s", "mfu", "memory_gib")})
+    show.table(table_of(data), "training-plans")
 
 
 PAGE = Page(SLUG, "Training steps", ":material/model_training:", "Training", ABOUT, page, order=10)

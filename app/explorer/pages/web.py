@@ -5,14 +5,13 @@ from typing import Any
 import streamlit as st
 
 from mltwin import Result
-from mltwin.app.explorer import show
 from mltwin.app.explorer.field_page import (
     Fields,
     choose,
     draw_fields,
-    figures_and_notes,
     gathered,
     is_known,
+    report,
     run_and_report,
     usual_choices,
 )
@@ -97,13 +96,9 @@ def _controls(view: View) -> None:
 def _report(result: Result, kind: str) -> None:
     from mltwin.app.explorer import web_charts as charts
 
-    figures_and_notes(result, HEADS[kind])
-    if result.metrics["requests"]:
-        for name, draw in (("served", charts.served_chart), ("latency", charts.latency_chart)):
-            chart, frame, caption = draw(result)
-            show.chart(chart, name=f"web-{kind}-{name}", data=frame, caption=caption)
-    with st.expander("All figures", icon=":material/table:"):
-        show.table(result.table(), f"web-{kind}")
+    drawn = {"served": charts.served_chart, "latency": charts.latency_chart}
+    some = bool(result.metrics["requests"])
+    report(result, f"web-{kind}", HEADS[kind], drawn if some else None)
 
 
 PAGE = Page(SLUG, "Web caches", ":material/public:", "Caches", ABOUT, page, order=60)

@@ -39,3 +39,19 @@ def test_choices_are_fields_of_the_scenario() -> None:
 @pytest.mark.parametrize("choice", ["mode"])
 def test_a_wrong_link_is_told_in_a_line(choice: str) -> None:
     assert "there is no 'mesh'" in drawn_page("training", **{choice: "mesh"}).error[0].value
+
+
+@pytest.mark.parametrize(("choice", "value"), [("gpus", "99999999"), ("sequences", "0")])
+def test_a_search_that_is_too_large_gives_way_to_the_defaults(choice: str, value: str) -> None:
+    page = drawn_page("training", mode="plans", **{choice: value})
+    assert "could not be followed" in page.warning[0].value
+
+
+@pytest.mark.parametrize(
+    ("choice", "value"),
+    [("model", "--refused"), ("model", "/etc/passwd"), ("gpu", "x.json"), ("recipe", "own"),
+     ("batch.tokens", "-5")],
+)  # fmt: skip
+def test_plans_of_nothing_known_are_told_in_a_line(choice: str, value: str) -> None:
+    page = drawn_page("training", mode="plans", **{choice: value})
+    assert len(page.error) == 1 and "\n" not in page.error[0].value
