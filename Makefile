@@ -11,7 +11,7 @@ PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKER
 
 .DEFAULT_GOAL := help
 .PHONY: help run app check test test-slow lint format docs gallery bench bench-studio bench-caching \
-        bench-network bench-env fidelity validate-local warmup venv lock clean
+        bench-network bench-federated bench-env fidelity validate-local warmup venv lock clean
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,7 +59,8 @@ bench-studio: $(BUILT) ## measure sweeps, gate and explorer against the bars (wa
 
 bench-env: ## install the peers that benchmarks compare with, into an environment of their own
 	@python3 -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet --only-binary :all: libcachesim==0.3.5
+	@.venv-bench/bin/python -m pip install --quiet --only-binary :all: libcachesim==0.3.5 \
+	  "flwr[simulation]==1.41.0" torch==2.13.0
 	@if echo '#include <simgrid/s4u.hpp>' | g++ -std=c++17 -E -x c++ - >/dev/null 2>&1; then \
 	  g++ -O2 -std=c++17 benchmarks/simgrid/flows.cpp -o .venv-bench/bin/simgrid-flows -lsimgrid; \
 	else \
@@ -72,6 +73,9 @@ bench-caching: $(BUILT) ## measure caches against the bars, beside libCacheSim (
 
 bench-network: $(BUILT) ## measure networks and training against the bars, beside SimGrid (make bench-env)
 	@$(PY) -m benchmarks.network --out benchmarks/results/network.json
+
+bench-federated: $(BUILT) ## measure federations against the bars, beside Flower and PyTorch (make bench-env)
+	@$(PY) -m benchmarks.federated --out benchmarks/results/federated.json
 
 fidelity: $(BUILT) ## how far the twin is from what MLTWIN_DATA holds, against the bars (10 minutes)
 	@$(PY) -m benchmarks.fidelity --out benchmarks/results/fidelity.json

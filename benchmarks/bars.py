@@ -22,10 +22,11 @@ class Bar(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Figures that one measurement gives, and more detail."""
+    """Figures that one measurement gives, more detail, and tables under keys of their own."""
 
     figures: dict[str, float]
     detail: dict[str, Any]
+    tables: Mapping[str, list[dict[str, Any]]] = {}
 
 
 def measure(
@@ -40,6 +41,7 @@ def measure(
     from .process import MeasureError
 
     figures: dict[str, float] = {}
+    tables: dict[str, Any] = {}
     details: dict[str, Any] = {}
     failures: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -53,9 +55,11 @@ def measure(
             continue
         seconds[name] = round(time.perf_counter() - started, 1)
         figures |= group.figures  # also those without a bar, which are only reported
+        tables |= group.tables
         details[name] = group.detail
     return {
         **figures,
+        **tables,
         "figures": figures,
         "bars": {key: bars[key].met(value) for key, value in figures.items() if key in bars},
         "seconds": seconds,

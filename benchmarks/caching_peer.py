@@ -90,7 +90,7 @@ def peer_python() -> str:
     chosen = os.environ.get("MLTWIN_BENCH_ENV")
     place = (Path(chosen) if chosen else ENV) / "bin" / "python"
     if not place.exists():
-        raise MeasureError("libCacheSim is not installed: make bench-env")
+        raise MeasureError("the peers are not installed: make bench-env")
     return str(place)
 
 
