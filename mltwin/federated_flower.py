@@ -1,12 +1,12 @@
 """Flower strategies inside the twin: bring the strategy you have, get virtual time and its costs.
 
     # mine.py
-    from flwr.server.strategy import FedAdam
+    from flwr.server.strategy import FedProx
 
-    def make_strategy(eta: float = 0.01):
-        return FedAdam(eta=eta, fraction_fit=0.1, initial_parameters=None)
+    def make_strategy(mu: float = 0.01):
+        return FedProx(proximal_mu=mu, fraction_fit=0.1)
 
-In a scenario `strategy = { name = "mine.py:make_strategy", eta = 0.1 }`; at the models
+In a scenario `strategy = { name = "mine.py:make_strategy", mu = 0.1 }`; at the models
 (`mltwin.models.federation.simulate`) `Policies(flower(strategy))`. The strategy's code runs as it
 is: it chooses clients and aggregates their models. The twin trains them, and says who is there, how
 long each takes and who is lost. Needs the extra `flower`.

@@ -111,6 +111,7 @@ def draw_curves(
     axes.set_xlim(left=0)
     if against == "bytes":
         byte_axis(axes)
+        axes.locator_params(axis="x", nbins=4)
 
 
 def plot_curves(
@@ -198,7 +199,10 @@ def _staleness(panel: "Axes", result: "FederatedResult") -> None:
     share_axis(panel)
     panel.set_title("Staleness of used updates")
     panel.set_xlabel("server versions")
-    panel.locator_params(axis="x", integer=True)
+    if staleness[-1] == 0:
+        panel.set_xticks([0])
+    else:
+        panel.locator_params(axis="x", integer=True)
 
 
 def participation_map(result: "FederatedResult") -> tuple[np.ndarray, str]:
