@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mltwin.models.federation.aggregators import (
@@ -244,8 +244,15 @@ services = st.builds(
 updates = st.lists(st.sampled_from([0.0, 0.0, 1.0, 1.5, 2.0, 30.0]), min_size=1, max_size=14)
 
 
+STARTING_AT_THE_END = Service(
+    nodes=1, cores=2, levels=1, fan_in=1, leaves=1, hops="grpc", timing="lazy", scaling="ewma",
+    reuse=False, node_updates=1, ewma=0.0, cold_start_s=1.0, keep_alive_s=0.0, latency_s=0.0,
+)  # fmt: skip
+
+
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(services, st.lists(updates, min_size=1, max_size=4), st.booleans())
+@example(STARTING_AT_THE_END, [[0.0, 0.0], [0.0]], False)
 def test_every_update_is_aggregated_once(
     service: Service, rounds: list[list[float]], from_version: bool
 ) -> None:

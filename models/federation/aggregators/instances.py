@@ -124,9 +124,14 @@ class Pool:
         self._here[node] = left
 
     def lived_until(self, end: int) -> int:
-        """Ticks that instances have been there, until a tick; of all, also those still there."""
+        """Ticks that instances have been there, until a tick; of all, also those still there.
+
+        A start that is under way counts whole, as its work does.
+        """
         total = self.lived
         for one in (one for here in self._here for one in here):
             gone = end if one.idle is None else min(end, one.idle + self.keep)
+            if not one.ready:
+                gone = max(gone, one.born + self.cold)
             total += max(0, gone - one.born)
         return total

@@ -86,15 +86,16 @@ def totals_of(
     """
     parts = {f"{kind}_s": spent[kind] / TICKS_PER_S for kind in KINDS}
     busy = sum(parts.values()) - parts["start_s"]
-    idle = lived / TICKS_PER_S - parts["fold_s"] - parts["start_s"]
+    idle_ticks = lived - spent["fold"] - spent["start"]
     seconds = end / TICKS_PER_S
     core_s = lived / TICKS_PER_S + parts["serialise_s"] + parts["sidecar_s"]
     gb_s = service.instance_gb * lived / TICKS_PER_S
     broker_gb = service.broker_gb if service.hops == "broker" else 0.0
     if service.hops == "broker":
-        idle += service.broker_cores * seconds - parts["broker_s"]
+        idle_ticks += service.broker_cores * end - spent["broker"]
         core_s += service.broker_cores * seconds
         gb_s += service.broker_gb * seconds
+    idle = idle_ticks / TICKS_PER_S
     dollars = (
         core_s / 3600 * service.dollars_per_core_hour
         + gb_s / 3600 * service.dollars_per_gb_hour

@@ -1,7 +1,9 @@
 """The federated page as a visitor has it: a method is added, the link carries it, and the copied
 command finds what the page shows."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -35,8 +37,14 @@ def test_a_method_is_added_and_the_copy_finds_the_same(open_page: Any, tmp_path:
     page.get_by_text("Copy as TOML, Python or command line").click()
     page.get_by_role("tab", name="Command line", exact=True).click()
     command = str(page.locator("[data-testid='stCode']:visible").first.inner_text())
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     found = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": path},
     )
     rows = {words[0]: words for line in found.stdout.splitlines() if (words := line.split())}
     for name, value in shown.items():
