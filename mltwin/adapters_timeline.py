@@ -9,7 +9,8 @@ from mltwin.models.adapters.tables import MISS
 from mltwin.sim import ticks
 from mltwin.sim.errors import InputError
 
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .adapters_result import AdapterResult
@@ -34,10 +35,8 @@ def adapter_timeline(result: "AdapterResult", window_s: Window | None = None) ->
         name: requests[name].astype(np.int64) * _SCALE
         for name in ("arrival", "ready", "start", "finish")
     }
-    end = int(moments["finish"].max())
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    made = Timeline(result.label, None if window_s is None else (low, max(low, min(high, end))))
-    made.run_s = end / ticks.TICKS_PER_S
+    end = int(requests["finish"].max())
+    made, (low, high) = open_timeline(result, end, window_s, ticks_per_s=TICKS_PER_S)
     made.kind("request", text="adapter {adapter}", colour="#4c8bd6")
     made.kind("load", text="load adapter {adapter}", colour="#e8833a")
     _loads(made, requests, moments, load, (low, high))

@@ -9,7 +9,8 @@ from mltwin.models.experts.tables import COMPUTE, END, GATE, LOAD, STALL, VISIT,
 from mltwin.sim import ticks
 from mltwin.sim.errors import InputError
 
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .experts_result import ExpertResult
@@ -29,10 +30,8 @@ def expert_timeline(result: "ExpertResult", window_s: Window | None = None) -> T
         raise InputError("the run does not know its scenario", where=result.label)
     plan = lower(result.scenario, result.seed).plan
     log = np.array(run_plan(plan, log=True).log, np.int64)
-    end = result.facts["totals"]["end"] * _SCALE
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    made = Timeline(result.label, None if window_s is None else (low, max(low, min(high, end))))
-    made.run_s = end / ticks.TICKS_PER_S
+    end = result.facts["totals"]["end"]
+    made, (low, high) = open_timeline(result, end, window_s, ticks_per_s=TICKS_PER_S)
     _work(made, plan, log, (low, high))
     _loads(made, plan, log, (low, high))
     gate = log[log[:, 1] == GATE]

@@ -50,17 +50,13 @@ from mltwin.models.federation.hooks import (
     Server,
     Strategy,
 )
+from mltwin.policies.federated.synchronous import BEGIN, DEADLINE, PATIENCE
 from mltwin.sim.errors import InputError
 
 from .federated_flower_calls import Calls, TooFew, Trained, calls_of, missing_flower, not_installed
 from .federated_flower_config import local_of, steps_of
 
 Array = npt.NDArray[Any]
-
-DEADLINE, BEGIN = range(2)
-"""Timers."""
-PATIENCE = 1000
-"""Rounds in a row that come to nothing, or attempts to begin one, before the run ends."""
 
 
 @dataclass

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mltwin.models.federation import events
-from mltwin.sim.errors import InputError
+from mltwin.models.federation.tables import TICKS_PER_S
 from mltwin.sim.rng_arrays import RESAMPLING, uniforms
-from mltwin.sim.ticks import MAX_S
 
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .federated_result import FederatedResult
@@ -55,18 +55,7 @@ def run_timeline(
     Raises InputError: no such window, or a run longer than a timeline can be.
     """
     end_ns = int(result.facts["end"])
-    if end_ns / 1e9 > MAX_S:
-        raise InputError(
-            f"the run lasts {end_ns / 8.64e13:,.0f} days, a timeline at most {MAX_S / 86400:,.0f}",
-            where=result.label,
-            mend="show a shorter run",
-        )
-    end = end_ns * PS_PER_NS
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    window = (low, max(low, min(high, end)))
-    about = {"scenario": result.label, "seed": result.seed, "digest": result.digest}
-    made = Timeline(result.label, None if window_s is None else window, about)
-    made.run_s = end / 1e12
+    made, window = open_timeline(result, end_ns, window_s, ticks_per_s=TICKS_PER_S)
     log, codes = result.tables["log"], codes_of(result.facts["protocol"])
     shown = _chosen(len(result.tables["clients"]["used"]), clients, seed)
     if len(shown) < len(result.tables["clients"]["used"]):

@@ -7,7 +7,8 @@ import numpy as np
 from mltwin.sim.errors import InputError
 
 from .network import NetworkScenario
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .network_result import NetworkResult
@@ -31,13 +32,7 @@ def network_timeline(result: "NetworkResult", window_s: Window | None = None) ->
     names = [topology.nodes[node] for node in topology.endpoints.tolist()]
     flows = result.tables["flows"]
     end = int(flows["end"].max(initial=0))
-    window = None
-    if window_s is not None:
-        low, high = window_ticks(window_s)
-        window = (low, max(low, min(high, end)))
-    about = {"scenario": result.label, "seed": result.seed, "digest": result.digest}
-    made = Timeline(result.label, window, about)
-    made.run_s = end / 1e12
+    made, _ = open_timeline(result, end, window_s)
     source, target = np.maximum(flows["source"], -1), np.maximum(flows["target"], -1)
     lanes = np.zeros(len(source), np.int64)
     for sender, mine in _groups(source, flows["start"]):

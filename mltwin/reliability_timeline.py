@@ -17,11 +17,11 @@ from mltwin.models.training.reliability_tables import (
     E_SLOW,
     E_UP,
     E_WAITING,
+    TICKS_PER_S,
 )
-from mltwin.sim.errors import InputError
-from mltwin.sim.ticks import MAX_S
 
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .reliability_result import TrainingRunResult
@@ -44,18 +44,8 @@ def run_timeline(result: "TrainingRunResult", window_s: Window | None = None) ->
     Raises InputError: no such window, or a run longer than a timeline can be.
     """
     end_ns = int(result.facts["end"])
-    if end_ns / 1e9 > MAX_S:
-        raise InputError(
-            f"the run lasts {end_ns / 8.64e13:,.0f} days, a timeline at most {MAX_S / 86400:,.0f}",
-            where=result.label,
-            mend="show a shorter run",
-        )
+    made, window = open_timeline(result, end_ns, window_s, ticks_per_s=TICKS_PER_S)
     end = end_ns * PS_PER_NS
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    window = (low, max(low, min(high, end)))
-    about = {"scenario": result.label, "seed": result.seed, "digest": result.digest}
-    made = Timeline(result.label, None if window_s is None else window, about)
-    made.run_s = end / 1e12
     if result.facts["thinned"] > 1:
         made.notes.append(f"One of {result.facts['thinned']} checkpoints is shown.")
     events = result.tables["events"]

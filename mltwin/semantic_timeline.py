@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltwin.models.semantic.tables import JOINED, KEPT, REFUSED
-from mltwin.sim.errors import InputError
-from mltwin.sim.ticks import MAX_S, TICKS_PER_S
 
-from .timelines.timeline import Timeline, Window, window_ticks
+from .timelines.opening import open_timeline
+from .timelines.timeline import Timeline, Window
 
 if TYPE_CHECKING:
     from .semantic_result import SemanticResult
@@ -24,18 +23,7 @@ def semantic_timeline(result: "SemanticResult", window_s: Window | None) -> Time
     """
     columns = result.tables["queries"]
     end_ns = int(columns["done"].max())
-    if end_ns / 1e9 > MAX_S:
-        raise InputError(
-            f"the run lasts {end_ns / 1e9:,.0f} s, a timeline at most {MAX_S:,.0f}",
-            where=result.label,
-            mend="show a run with fewer queries",
-        )
-    end = end_ns * PS_PER_NS
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    window = (low, max(low, min(high, end)))
-    about = {"scenario": result.label, "seed": result.seed, "digest": result.digest}
-    made = Timeline(result.label, None if window_s is None else window, about)
-    made.run_s = end / TICKS_PER_S
+    made, window = open_timeline(result, end_ns, window_s, ticks_per_s=10**9)
     _calls(made, columns, result.facts["categories"], window)
     _levels(made, columns, window)
     return made

@@ -44,12 +44,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mltwin as mt
-from mltwin.federated_plots import band
 from mltwin.plots import COLOURS, FAINT, new_figure, number_axis, share_axis
-from mltwin.sim.stats import mean_ci, paired_ci
 from mltwin.text import Table
 from studies._common import Options, main, publish, run_all
-from studies._step_sizes import Tried, best, late, tried
+from studies._step_sizes import late, ranked, tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,33 +111,12 @@ def seldom(run: mt.Result) -> float:
     return float(clients["accuracy"][least].mean())
 
 
-def ranked(
-    case: str, scores: Tried, rounds: int, seeds: Sequence[int], options: Options
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Each method with its own step, on the seeds that rank; and the learning curves."""
-    methods = methods_of(case, rounds)
-    chosen = {name: best(scores[name]) for name in methods}
-    groups = run_all(
-        [one.changed({"strategy.server_lr": chosen[name]}) for name, one in methods.items()],
-        options,
-        seeds,
-    )
-    base = [late(run) for run in groups[0]]
-    rows, curves = {}, {}
-    for name, group in zip(methods, groups, strict=True):
-        accuracy = [late(run) for run in group]
-        known, ahead = mean_ci(accuracy), paired_ci(accuracy, base)
-        rows[name] = {
-            "step": chosen[name],
-            "accuracy": known.estimate,
-            "half": known.half_width,
-            "ahead": ahead.estimate,
-            "ahead_half": ahead.half_width,
-            "seldom": float(np.mean([seldom(run) for run in group])),
-            "each": accuracy,
-        }
-        curves[name] = band(group, "rounds", "accuracy")
-    return rows, curves
+def told(group: Sequence[mt.Result]) -> dict[str, Any]:
+    """Of a method's runs: accuracy on the data of those that seldom came, late accuracy of each."""
+    return {
+        "seldom": float(np.mean([seldom(run) for run in group])),
+        "each": [late(run) for run in group],
+    }
 
 
 def everyone(case: str, rounds: int, seeds: Sequence[int], options: Options) -> float:
@@ -160,7 +137,9 @@ def study(options: Options) -> dict[str, Any]:
     scores = {one: tried(methods_of(one, rounds), steps, tuning, options) for one in sources}
     rows, curves = {}, {}
     for case in cases:
-        rows[case], curves[case] = ranked(case, scores[CASES[case][1]], rounds, seeds, options)
+        rows[case], curves[case] = ranked(
+            methods_of(case, rounds), scores[CASES[case][1]], seeds, options, told
+        )
     few = seeds[: 1 if options.quick else 3]
     full = {case: everyone(case, rounds, few, options) for case in sources if case != CYCLE}
     figures = {

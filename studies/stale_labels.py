@@ -42,12 +42,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mltwin as mt
-from mltwin.federated_plots import band
 from mltwin.plots import COLOURS, FAINT, new_figure, number_axis, share_axis
-from mltwin.sim.stats import mean_ci, paired_ci
 from mltwin.text import Table
 from studies._common import Options, main, publish, run_all
-from studies._step_sizes import Tried, best, late, tried
+from studies._step_sizes import ranked, tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,37 +105,13 @@ def slow_accuracy(run: mt.Result) -> float:
     return float(clients["accuracy"][slow].mean())
 
 
-def ranked(
-    delay: float, versions: int, scores: Tried, seeds: Sequence[int], options: Options
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Each method with its own step, on the seeds that rank; and the learning curves."""
-    methods = methods_of(delay, versions)
-    chosen = {name: best(scores[name]) for name in methods}
-    groups = run_all(
-        [
-            one.changed({"strategy.server_lr": chosen[name], "name": name})
-            for name, one in methods.items()
-        ],
-        options,
-        seeds,
-    )
-    base = [late(run) for run in groups[0]]
-    rows, curves = {}, {}
-    for name, group in zip(methods, groups, strict=True):
-        accuracy = [late(run) for run in group]
-        known, ahead = mean_ci(accuracy), paired_ci(accuracy, base)
-        rows[name] = {
-            "step": chosen[name],
-            "accuracy": known.estimate,
-            "half": known.half_width,
-            "ahead": ahead.estimate,
-            "ahead_half": ahead.half_width,
-            "slow": float(np.mean([slow_accuracy(run) for run in group])),
-            "rounds": float(np.median([_rounds(run) for run in group])),
-            "staleness": float(np.mean([run.metrics["max_staleness"] for run in group])),
-        }
-        curves[name] = band(group, "rounds", "accuracy")
-    return rows, curves
+def told(group: Sequence[mt.Result]) -> dict[str, Any]:
+    """Of a method's runs: accuracy on the slow clients' data, rounds to the target, staleness."""
+    return {
+        "slow": float(np.mean([slow_accuracy(run) for run in group])),
+        "rounds": float(np.median([_rounds(run) for run in group])),
+        "staleness": float(np.mean([run.metrics["max_staleness"] for run in group])),
+    }
 
 
 def _rounds(run: mt.Result) -> float:
@@ -170,7 +144,9 @@ def study(options: Options) -> dict[str, Any]:
     scores = {delay: tried(methods_of(delay, versions), steps, tuning, options) for delay in delays}
     rows, curves = {}, {}
     for delay in delays:
-        rows[delay], curves[delay] = ranked(delay, versions, scores[delay], seeds, options)
+        rows[delay], curves[delay] = ranked(
+            methods_of(delay, versions), scores[delay], seeds, options, told
+        )
     seconds = SECONDS[::2] if options.quick else SECONDS
     costs = priced(rows[MIDDLE][INVERSION]["step"], versions, seconds, seeds, options)
     figures = {

@@ -11,10 +11,11 @@ from mltwin.serving_frontend import received, sent
 from mltwin.sim.errors import InputError
 from mltwin.sim.ticks import TICKS_PER_S
 
+from .opening import open_timeline
 from .phases import PHASES, RequestLog, Transfers, kv_transfers, request_phases
 from .serving_counters import add_counters
 from .thin import SLOWEST_SHARE, Ints, sample
-from .timeline import Arrows, Instant, Timeline, Tracks, Window, window_ticks
+from .timeline import Arrows, Instant, Timeline, Tracks, Window
 
 if TYPE_CHECKING:
     from mltwin.serving_result import ServingResult
@@ -47,11 +48,7 @@ def serving_timeline(
     """See `ServingResult.timeline`."""
     logged = with_logs(result)
     end = int(logged.facts["totals"]["end"])
-    low, high = (0, end) if window_s is None else window_ticks(window_s)
-    window = low, max(low, min(high, end))
-    about = {"scenario": result.label, "seed": result.seed, "digest": result.digest}
-    made = Timeline(result.label, None if window_s is None else window, about)
-    made.run_s = end / TICKS_PER_S
+    made, window = open_timeline(result, end, window_s)
     for name, text, colour in _KINDS:
         made.kind(name, text=text, colour=colour)
     lanes = _lanes(made, logged)
