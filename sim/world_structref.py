@@ -49,7 +49,8 @@ class StructrefWorld(PlainWorld):
         """Where the unboxing of structref looks; makes the struct when first asked."""
         if self._handle is None:
             make = _constructor(self._numba_type)
-            self._set("_handle", make(*self._tables.values(), *self.hooks().values()))
+            tables = map(_writable, self._tables.values())
+            self._set("_handle", make(*tables, *self.hooks().values()))
         return self._handle._meminfo  # type: ignore[union-attr]
 
     def _relayout(self) -> None:
@@ -60,7 +61,7 @@ class StructrefWorld(PlainWorld):
 
     def _refresh_table(self, name: str) -> None:
         if self._handle is not None:
-            _setter(self._numba_type, name)(self, self._tables[name])
+            _setter(self._numba_type, name)(self, _writable(self._tables[name]))
 
     def _refresh_hook(self, name: str) -> None:
         if self._handle is not None:
@@ -68,6 +69,12 @@ class StructrefWorld(PlainWorld):
 
     def _check_hook(self, name: str, signature: Any, function: Any) -> None:
         check_compiled_hook(name, signature, function)
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy: the types of fields are those of arrays that may be written to, and a
+    kernel given another one would read wrong memory."""
+    return array if array.flags.writeable else array.copy()
 
 
 @typeof_impl.register(StructrefWorld)

@@ -17,7 +17,7 @@ from mltwin.sim.heap import make_pairs, make_timers
 from mltwin.sim.jit import kernel
 from mltwin.sim.records import record, table
 from mltwin.sim.ticks import MAX_S, TICKS_PER_S
-from mltwin.sim.world import KIND, World, world_type
+from mltwin.sim.world import World, world_type
 
 from .tables import MAX_STREAM, Graph
 
@@ -150,8 +150,6 @@ def make_world(
         "after_first": graph.after_first,
         "after": graph.after,
     }
-    if KIND == "structref":  # which takes no array that must not be written
-        given = {name: column.copy() for name, column in given.items()}
     world = World(
         read_only=tuple(given),
         **given,

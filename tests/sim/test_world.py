@@ -38,6 +38,12 @@ def minus_one(i, rows):
 
 
 @kernel()
+def sum_of(S):
+    """Of integers that nobody writes to."""
+    return S.given.sum()
+
+
+@kernel()
 def work(S, i):
     """Uses record, integer and float tables, a heap, and a hook."""
     S.rows[i].total += 10
@@ -201,6 +207,16 @@ def test_read_only_table_is_refused(kind):
     fixed.flags.writeable = False
     with pytest.raises(ValueError, match="writable"):
         kind(a=fixed)
+
+
+def test_kernel_reads_tables_that_need_not_be_writable(kind):
+    first, second = np.arange(5), np.arange(7)
+    first.flags.writeable = second.flags.writeable = False
+    world = kind(read_only=["given"], given=first)
+    assert sum_of(world) == 10
+    assert sum_of(world.replace(given=second)) == 21
+    assert sum_of(world.replace(given=np.arange(3))) == 3
+    assert sum_of(kind(read_only=["given"], given=np.arange(4))) == 6
 
 
 def test_bad_replacements_are_refused_and_change_nothing(kind):
