@@ -16,13 +16,14 @@ points are published: bytes over a bandwidth that is interpolated in the logarit
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mltwin.sim.errors import InputError
+
+from .shipped import read_law, shipped_names
 
 Array = npt.NDArray[np.float64]
 
@@ -33,7 +34,6 @@ WIDTH = {"dispatch": 1 + 4 / 128, "combine": 2.0}
 MOST_NODES = 4
 """Nodes that a token is sent to at most (DeepSeek-V3, section 2.1.2)."""
 GPUS_PER_NODE = 8
-DATA = Path(__file__).with_name("data")
 
 
 def distinct(chosen: npt.ArrayLike, experts: npt.ArrayLike, places: npt.ArrayLike) -> Array:
@@ -220,7 +220,7 @@ def _tuples(raw: dict[str, Any]) -> dict[str, Any]:
 
 def exchange_models() -> tuple[str, ...]:
     """Names of the models that ship with the package."""
-    return tuple(sorted(p.stem.removeprefix("exchange-") for p in DATA.glob("exchange-*.json")))
+    return shipped_names("exchange")
 
 
 def load_exchange(name: str) -> ExchangeModel:
@@ -229,12 +229,4 @@ def load_exchange(name: str) -> ExchangeModel:
     Raises:
         InputError: there is none, or the file holds something else.
     """
-    path = DATA / f"exchange-{name}.json" if name in exchange_models() else Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        raise InputError(
-            f"no exchange model {name!r}",
-            mend=f"use one of {', '.join(exchange_models())}, or a file",
-        ) from None
-    return ExchangeModel.from_json(text, str(path))
+    return ExchangeModel.from_json(*read_law("exchange", name, "exchange model"))

@@ -24,7 +24,6 @@ over 2, 4 and 8 GPUs (a form for each was tried, and was further off for GPUs le
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,12 +31,13 @@ import numpy.typing as npt
 
 from mltwin.sim.errors import InputError
 
+from .shipped import read_law, shipped_names
+
 Array = npt.NDArray[np.float64]
 Layout = tuple[int, int]
 """GPUs and nodes."""
 
 PROTOCOLS = ("LL", "LL128", "Simple")
-DATA = Path(__file__).with_name("data")
 
 
 def traffic(kind: str, n: npt.ArrayLike, nodes: npt.ArrayLike = 1) -> Array:
@@ -291,9 +291,7 @@ def _law(raw: dict[str, Any]) -> CollectiveLaw:
 
 def collective_models() -> tuple[str, ...]:
     """Names of the models that ship with the package."""
-    return tuple(
-        sorted(p.stem.removeprefix("collectives-") for p in DATA.glob("collectives-*.json"))
-    )
+    return shipped_names("collectives")
 
 
 def load_collectives(name: str) -> CollectiveModel:
@@ -302,12 +300,4 @@ def load_collectives(name: str) -> CollectiveModel:
     Raises:
         InputError: there is none, or the file holds something else.
     """
-    path = DATA / f"collectives-{name}.json" if name in collective_models() else Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        known = ", ".join(collective_models())
-        raise InputError(
-            f"no collective model {name!r}", mend=f"use one of {known}, or a file"
-        ) from None
-    return CollectiveModel.from_json(text, str(path))
+    return CollectiveModel.from_json(*read_law("collectives", name, "collective model"))
