@@ -52,7 +52,8 @@ def map_runs(
 
     Raises:
         ValueError: an unknown executor, or fewer than one worker.
-        BaseException: interrupts end the map; items not yet started are dropped.
+        BaseException: interrupts end the map at once; items not yet started are dropped, threads
+            at work are not waited for.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"{workers} workers")
@@ -98,12 +99,14 @@ def _threads(
     function: Callable[[Item], Value], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Outcome[Value]]]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mltwin")
+    done = False
     try:
         futures = {pool.submit(_attempt, function, item): i for i, item in enumerate(items)}
         for future in as_completed(futures):
             yield futures[future], future.result()
+        done = True
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=done, cancel_futures=True)
 
 
 def _processes(

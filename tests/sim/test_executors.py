@@ -89,6 +89,25 @@ def test_interrupt_drops_what_has_not_started():
     assert len(ran) < 10
 
 
+def test_interrupt_does_not_wait_for_threads_at_work():
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(x):
+        if x:
+            begun.set()
+            ended.wait(10)
+
+    def stop(done, total):
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        map_runs(work, [0, 1], executor="threads", workers=2, progress=stop)
+    assert time.perf_counter() - started < 5
+    ended.set()
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_nothing_to_do(executor):
     assert map_runs(square, [], executor=executor) == []
