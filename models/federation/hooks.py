@@ -9,6 +9,7 @@ The same objects run on the compiled kernel and on its SimPy twin.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -53,8 +54,8 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self.client)
 
-    def where(self, mask: Array) -> "Arrivals":
-        """The rows of a mask or of an array of row numbers."""
+    def where(self, mask: Array | slice) -> "Arrivals":
+        """The rows of a mask, of an array of row numbers or of a slice."""
         return Arrivals(
             self.client[mask],
             self.dispatch[mask],
@@ -69,9 +70,28 @@ class Arrivals:
 
     @property
     def done(self) -> "Arrivals":
-        """Those that brought an update."""
-        done = self.status == DONE
-        return self if done.all() else self.where(done)
+        """Those that brought an update; the same object at each call."""
+        if "_done" not in self.__dict__:
+            done = self.status == DONE
+            if done.all():
+                self.known_done()
+            else:
+                self.__dict__["_done"] = self.where(done).known_done()
+        found: Arrivals | None = self.__dict__["_done"]
+        return self if found is None else found
+
+    def known_done(self) -> "Arrivals":
+        """These, of which all are known to have brought an update."""
+        self.__dict__["_done"] = None
+        return self
+
+    def singly(self) -> Iterator["Arrivals"]:
+        """Each row alone, in order."""
+        if len(self) == 1:
+            yield self
+            return
+        for row in range(len(self)):
+            yield self.where(slice(row, row + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +107,11 @@ class Local:
         clip: the gradient's norm is cut to it; 0: not.
         anchor: float[d], the first direction of variance-reduced steps (FedAMD's miners):
             g_0 = anchor, g_k = g_{k-1} + grad(x_k; b) - grad(x_{k-1}; b); None: plain SGD.
+        adapt: float[d], a direction d by which the step size adapts (FedHyper's clients): it is
+            multiplied by b, at first 1; after a step but the first, which changed the weights by
+            s_k, b *= min(1.1, 1 + <s_k, s_{k-1}> + pull <s_k, d>), kept within 0.1 and 10, with d
+            for the first s; None: it stays.
+        pull: of `adapt`.
     """
 
     lr: float | Array = 0.1
@@ -96,6 +121,8 @@ class Local:
     momentum: float = 0.0
     clip: float = 0.0
     anchor: Array | None = None
+    adapt: Array | None = None
+    pull: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +147,8 @@ class Task(Protocol):
     """d; 0: time only."""
     flops_per_sample: float
     """Of forward and backward pass."""
+    # A task may say `separable = True`: what `train` gives for a dispatch is the same bits whatever
+    # else is trained in the call. Then dispatches of many steps are trained at a time.
 
     def initial(self, seed: int) -> Array:
         """float64[d], the first model."""
@@ -216,9 +245,10 @@ class Server(Protocol):
     def wait(self, count: int) -> None:
         """Call `arrived` when so many updates have come since it was last called.
 
-        Also when nothing is under way any more and nothing will be, with what there is. Stays
-        until it is changed; 1 at the start. 0: once, as soon as this hook has returned, with what
-        there is, perhaps nothing (a deadline rang); the count that stood before stands again.
+        Also when nothing is under way any more and nothing will be, with what there is; a lost
+        dispatch of which the server never learns (`Plan.detect_s` is None) stays under way. The
+        count stays until it is changed; 1 at the start. 0: once, as soon as this hook has returned,
+        with what there is, perhaps nothing (a deadline rang); the count before stands again.
         """
 
     def refill(self, concurrency: int) -> None:
@@ -279,12 +309,33 @@ class Server(Protocol):
         """End the run, which cannot do what was asked for."""
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A step that is a sum over its updates, with weights by their staleness and client.
+
+    w+ = w + sum over i of c_i D_i, and, where it `mixes`, + c (w_held - w) of the one update.
+
+    Attributes:
+        weigh: float64[n] c of int64[n] staleness and int32[n] clients; what it gives for one
+            update does not depend on the others.
+        mixes: models, not updates, are added; for steps of one update.
+        local: fields of `Local`.
+    """
+
+    weigh: Callable[[Array, Array], Array]
+    mixes: bool = False
+    local: dict[str, Any] = field(default_factory=dict)
+
+
 class Strategy(ABC):
     """How a federation learns. Subclasses are dataclasses: their fields are the parameters."""
 
     down_models: ClassVar[float] = 1.0
     """Transfers to a client, in models (2 where control variates travel along)."""
     up_models: ClassVar[float] = 1.0
+    ignores: ClassVar[frozenset[str]] = frozenset()
+    """What a run may give that this strategy settles itself: kinds of policies (selection, codec,
+    attack, combine) and fields of `Plan` (steps, epochs, lr)."""
 
     @abstractmethod
     def start(self, server: Server) -> None:
@@ -308,8 +359,14 @@ class Strategy(ABC):
     @property
     def automatic(self) -> tuple[int, int] | None:
         """(buffer, concurrency) if the strategy only counts: a step every `buffer` updates, work
-        for `concurrency` clients. Then runs without a model need not call it.
+        for `concurrency` clients (0: all). Then runs without a model need not call it, nor those
+        with one where there is a `lesson`. Holds for the class that says so, not for subclasses.
         """
+        return None
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What a step of an automatic strategy learns, if that is all; as `arrived` would do it."""
         return None
 
 

@@ -103,7 +103,7 @@ class FedYogi(Moments):
         return v - (1 - self.beta2) * square * np.sign(v - square)
 
 
-VARIANTS = ("g", "gm", "sl")
+VARIANTS = ("g", "gm", "sl", "cl")
 _BOUNDS = {"g": (-0.8, 4.0), "gm": (-0.2, 4.0), "sl": (-0.9, 9.0)}
 
 
@@ -114,15 +114,18 @@ class FedHyper(Rounds):
 
     h += <d_t, d_{t-1}>. g (server): w += (1 + h) d_t, h within -0.8 and 4. gm: h within -0.2 and 4,
     and 0.9 h d_{t-1} comes on top, d_{t-1} with momentum 0.9. sl (clients): eta_l (1 + h), within a
-    tenth and ten times of the plan's, from the next round on.
+    tenth and ten times of the plan's, from the next round on. cl (within a client's steps): step k
+    of a dispatch has size b eta_l, b = 1 at first, and after every step but the first b *= min(1.1,
+    1 + <s_k, s_{k-1}> + 0.1 <s_k, d_{t-1}> / m), within 0.1 and 10; s_k is what step k changed the
+    weights by, the first of them replaced by d_{t-1}, and m the clients of a round.
 
     The rules are those of the authors' code, where `sl` sets rates that the next round throws away:
-    here they are kept, and the bounds are relative (0.001 and 0.1 there, at a rate of 0.01). The
-    variant that adapts within a client's steps (cl) is not here: it needs the products of the
-    gradients of single steps.
+    here they are kept, and the bounds are relative (0.001 and 0.1 there, at a rate of 0.01). There
+    `cl` leaves out the first step of each pass over the data, here of each dispatch; the momentum
+    of 0.5 at the clients is not here.
 
     Attributes:
-        variant: "g", "gm" or "sl".
+        variant: "g", "gm", "sl" or "cl".
         momentum: of "gm".
     """
 
@@ -141,16 +144,19 @@ class FedHyper(Rounds):
         self._hyper, self._last = 0.0, None
 
     def local(self, server: Server, done: Arrivals) -> dict[str, Any]:
-        """The clients' rate, in "sl"."""
-        if self.variant != "sl":
-            return {}
-        return {"lr": step_size(server.plan, server.version) * (1 + self._hyper)}
+        """The clients' rate in "sl", what it adapts by in "cl"."""
+        if self.variant == "sl":
+            return {"lr": step_size(server.plan, server.version) * (1 + self._hyper)}
+        if self.variant == "cl":
+            last = np.zeros_like(server.weights) if self._last is None else self._last
+            return {"adapt": last, "pull": 0.1 / (self.clients or len(done))}
+        return {}
 
     def change(self, server: Server, done: Arrivals, updates: Updates) -> Array:
         """eta_g (1 + h) d_t, or with momentum, or d_t."""
         mean, last = self.mean(server, done, updates.delta), self._last
         self._last = mean
-        if last is None:
+        if last is None or self.variant == "cl":
             return self.server_lr * mean
         low, high = _BOUNDS[self.variant]
         self._hyper = min(max(self._hyper + float(np.sum(last * mean)), low), high)

@@ -62,6 +62,10 @@ def rules(task: Any, count: int, seed: int = 0) -> dict[str, Local]:
         "momentum": Local(momentum=0.9),
         "clip": Local(clip=0.3),
         "anchor": Local(anchor=small[0]),
+        "adapt": Local(batch=3, adapt=small[0], pull=0.3),
+        "adapt fast": Local(0.3, 4, prox=0.1, momentum=0.5, adapt=3 * small[1], pull=-5.0),
+        "anchor and adapt": Local(anchor=small[0], adapt=small[1], pull=0.1),
         "all": Local(0.2, 4, 0.1, small, 0.8, 0.2, small[0]),
         "diverging": Local(lr=1e25),
+        "diverging and adapt": Local(lr=1e25, adapt=small[0]),
     }

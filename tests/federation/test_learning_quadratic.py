@@ -122,6 +122,24 @@ def test_noise_is_keyed_and_as_large_as_said() -> None:
     assert (alone.delta[0] == found[77]).all()
 
 
+def test_a_step_size_adapts_as_calculated_by_hand() -> None:
+    task = QuadraticTask(np.ones((1, 1)), np.ones((1, 1)))
+    local = Local(lr=0.1, adapt=np.array([0.5]), pull=0.2)
+    ends = [trained(task, np.zeros(1), steps, local).delta[0, 0] for steps in (1, 2, 3, 4)]
+    # Changes 0.1, 0.09; then b = 1 + 0.09 * 0.5 + 0.2 * 0.09 * 0.5, and so on.
+    third = 0.1 * 1.054 * 0.81
+    gain = 1 + third * 0.09 + 0.2 * third * 0.5
+    fourth = 0.1 * 1.054 * gain * (0.81 - third)
+    assert ends == pytest.approx([0.1, 0.19, 0.19 + third, 0.19 + third + fourth], abs=1e-12)
+    against = Local(lr=0.1, adapt=np.array([-1000.0]), pull=0.2)
+    slowed = trained(task, np.zeros(1), 3, against).delta[0, 0]
+    assert slowed == pytest.approx(0.19 + 0.1 * 0.1 * 0.81, abs=1e-12), "b is at least 0.1"
+    hurried = Local(lr=1e-3, adapt=np.array([1e6]))
+    steps = [trained(task, np.zeros(1), count, hurried).delta[0, 0] for count in (2, 3, 40, 41)]
+    assert (steps[1] - steps[0]) / (1e-3 * (1 - steps[0])) == pytest.approx(1.1)
+    assert (steps[3] - steps[2]) / (1e-3 * (1 - steps[2])) > 1.1
+
+
 def test_deltas_have_the_type_of_the_versions() -> None:
     curvature, centre, _ = clients()
     task = QuadraticTask(curvature, centre)

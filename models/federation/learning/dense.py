@@ -1,134 +1,208 @@
 """Dense layers, forward and back, for a block of samples at a time.
 
-Samples are worked on five at a time: the forward pass then has five sums to add to in turn, and a
-row of weights is loaded once for five. Inputs are taken a tile at a time, so that the weights of
-large layers stay in the cache while all samples of a block pass. In which order numbers are added
-is said in `plain`, which does the same in NumPy; how they are laid out in `panels`.
+Samples are worked on in groups, ten at a time where there are as many: a row of weights is loaded
+once for ten, which have a sum each to add to in turn; on the way back four rows of the gradient
+are added up side by side, as each alone would wait for itself. Inputs are taken a tile at a time,
+so that the weights of large layers stay in the cache while all samples of a block pass. In which
+order numbers are added is said in `plain`, which does the same in NumPy; how they are laid out in
+`panels`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mltwin.sim.jit import handler
 
 from .lanes import (
-    exp,
-    first,
-    largest,
+    add_products,
+    add_to_each,
     load,
-    log32,
-    minus_one_at,
+    load_rows,
     not_below,
+    places,
+    repeat,
     splat,
-    spread,
+    stepped,
     store,
-    total,
+    store_rows,
     where_positive,
 )
 
 TILE = 256
 """Inputs at a time."""
 
-_ZERO, _ONE = np.float32(0), np.float32(1)
-_LEAST = np.float32(-np.inf)
+ONE, FOUR, FIVE, TEN = (0,), (0,) * 4, (0,) * 5, (0,) * 10
+"""Groups: how many at a time."""
+
+_ZERO = np.float32(0)
+
+
+class Layer(NamedTuple):
+    """Where a layer of `inputs` stands: its panels, `panels` of them, from `start`."""
+
+    start: Any
+    inputs: Any
+    panels: Any
+
+
+class Samples(NamedTuple):
+    """Inputs of `count` samples: those of sample s are x[at[spot + s]:].
+
+    In `at` another place follows for each that `count` is short of a multiple of ten.
+    """
+
+    x: Any
+    at: Any
+    spot: Any
+    count: Any
+
+
+class Step(NamedTuple):
+    """What becomes of the sum of the gradients of samples.
+
+    Attributes:
+        gradient: what it is added to; fresh: which is 0, whatever stands there.
+        descends: it is not stored, but weights -= lr * (gradient * share).
+        weights, share, lr: of that.
+    """
+
+    gradient: Any
+    fresh: Any
+    descends: Any
+    weights: Any
+    share: Any
+    lr: Any
 
 
 @handler
-def forward(
-    weights: Any,
-    start: int,
-    inputs: int,
-    panels: int,
-    x: Any,
-    at: Any,
-    spot: int,
-    count: int,
-    out: Any,
-    out_start: int,
-) -> None:
+def forward(weights: Any, layer: Layer, samples: Samples, out: Any, out_start: int) -> None:
     """Values of a layer: out[s] = bias + sum over f of x[at[spot + s] + f] * weights[f].
 
     Args:
-        weights, start: panels of the layer from there.
-        x, at, spot: inputs of sample s from x[at[spot + s]]; `at` goes on to a multiple of five.
-        out, out_start: [count, panels * 16] from there, room for a multiple of five.
+        weights: in panels.
+        out, out_start: [count, panels * 16] from there, room for a multiple of ten samples.
     """
-    width = panels * 16
-    for panel in range(panels):
-        base = start + panel * (inputs + 1) * 16
-        bias = load(weights, base + inputs * 16)
-        for low in range(0, inputs, TILE):
-            high = min(inputs, low + TILE)
-            for s in range(0, count, 5):
-                here, place = spot + s, out_start + s * width + panel * 16
-                a, b, c, d, e = at[here], at[here + 1], at[here + 2], at[here + 3], at[here + 4]
-                sum_a = sum_b = sum_c = sum_d = sum_e = bias
-                if low:
-                    sum_a, sum_b = load(out, place), load(out, place + width)
-                    sum_c, sum_d = load(out, place + 2 * width), load(out, place + 3 * width)
-                    sum_e = load(out, place + 4 * width)
-                for f in range(low, high):
-                    row = load(weights, base + f * 16)
-                    sum_a = sum_a + row * spread(x, a + f)
-                    sum_b = sum_b + row * spread(x, b + f)
-                    sum_c = sum_c + row * spread(x, c + f)
-                    sum_d = sum_d + row * spread(x, d + f)
-                    sum_e = sum_e + row * spread(x, e + f)
-                store(out, place, sum_a)
-                store(out, place + width, sum_b)
-                store(out, place + 2 * width, sum_c)
-                store(out, place + 3 * width, sum_d)
-                store(out, place + 4 * width, sum_e)
+    for panel in range(layer.panels):
+        for low in range(0, layer.inputs, TILE):
+            for s in range(0, samples.count, 10):
+                if samples.count - s > 5:
+                    _forward_group(weights, layer, panel, low, samples, s, out, out_start, TEN)
+                else:
+                    _forward_group(weights, layer, panel, low, samples, s, out, out_start, FIVE)
+
+
+@handler(forceinline=True)
+def _forward_group(
+    weights: Any,
+    layer: Layer,
+    panel: int,
+    low: int,
+    samples: Samples,
+    s: int,
+    out: Any,
+    out_start: int,
+    group: Any,
+) -> None:
+    """A tile of one panel, for as many samples from s as the group has."""
+    base = layer.start + panel * (layer.inputs + 1) * 16
+    place, width = out_start + (s * layer.panels + panel) * 16, layer.panels * 16
+    starts = places(samples.at, samples.spot + s, group)
+    if low:
+        sums = load_rows(out, place, width, group)
+    else:
+        sums = repeat(load(weights, base + layer.inputs * 16), group)
+    for f in range(low, min(layer.inputs, low + TILE)):
+        sums = add_to_each(sums, load(weights, base + f * 16), samples.x, starts, f)
+    store_rows(out, place, width, sums)
 
 
 @handler
-def add_products(
-    gradient: Any,
-    start: int,
-    inputs: int,
-    panels: int,
-    x: Any,
-    at: Any,
-    spot: int,
-    count: int,
-    errors: Any,
-    errors_start: int,
-) -> None:
+def add_gradients(layer: Layer, samples: Samples, errors: Any, place: int, step: Step) -> None:
     """gradient[f] += x[at[spot + s] + f] * errors[s] of a layer, sample by sample.
 
-    The input of the bias is 1. Arguments as of `forward`.
+    The input of the bias is 1.
+
+    Args:
+        errors, place: [count, panels * 16] from there.
+        step: what becomes of the gradient.
     """
-    width = panels * 16
-    fives = count - count % 5
-    for panel in range(panels):
-        base = start + panel * (inputs + 1) * 16
-        from_panel = errors_start + panel * 16
-        for low in range(0, inputs, TILE):
-            high = min(inputs, low + TILE)
-            for s in range(0, fives, 5):
-                here, place = spot + s, from_panel + s * width
-                a, b, c, d, e = at[here], at[here + 1], at[here + 2], at[here + 3], at[here + 4]
-                of_a, of_b = load(errors, place), load(errors, place + width)
-                of_c, of_d = load(errors, place + 2 * width), load(errors, place + 3 * width)
-                of_e = load(errors, place + 4 * width)
-                for f in range(low, high):
-                    row = load(gradient, base + f * 16)
-                    row = row + of_a * spread(x, a + f)
-                    row = row + of_b * spread(x, b + f)
-                    row = row + of_c * spread(x, c + f)
-                    row = row + of_d * spread(x, d + f)
-                    row = row + of_e * spread(x, e + f)
-                    store(gradient, base + f * 16, row)
-            for s in range(fives, count):
-                a, error = at[spot + s], load(errors, from_panel + s * width)
-                for f in range(low, high):
-                    row = load(gradient, base + f * 16)
-                    store(gradient, base + f * 16, row + error * spread(x, a + f))
-        row = load(gradient, base + inputs * 16)
-        for s in range(count):
-            row = row + load(errors, from_panel + s * width)
-        store(gradient, base + inputs * 16, row)
+    for panel in range(layer.panels):
+        for low in range(0, layer.inputs, TILE):
+            s = 0
+            while s < samples.count:
+                if samples.count - s >= 10:
+                    _add_group(layer, panel, low, samples, s, errors, place, step, TEN)
+                    s += 10
+                elif samples.count - s >= 5:
+                    _add_group(layer, panel, low, samples, s, errors, place, step, FIVE)
+                    s += 5
+                else:
+                    _add_group(layer, panel, low, samples, s, errors, place, step, ONE)
+                    s += 1
+        _add_biases(layer, panel, samples.count, errors, place, step)
+
+
+@handler(forceinline=True)
+def _add_group(
+    layer: Layer,
+    panel: int,
+    low: int,
+    samples: Samples,
+    s: int,
+    errors: Any,
+    place: int,
+    step: Step,
+    group: Any,
+) -> None:
+    """A tile of one panel, for as many samples from s as the group has."""
+    base, width = layer.start + panel * (layer.inputs + 1) * 16, layer.panels * 16
+    starts = places(samples.at, samples.spot + s, group)
+    factors = load_rows(errors, place + s * width + panel * 16, width, group)
+    here = Step(
+        step.gradient,
+        step.fresh and s == 0,
+        step.descends and s + len(group) == samples.count,
+        step.weights,
+        step.share,
+        step.lr,
+    )
+    high = min(layer.inputs, low + TILE)
+    fours = high - (high - low) % 4
+    for f in range(low, fours, 4):
+        _add_rows(base, f, samples.x, starts, factors, here, FOUR)
+    for f in range(fours, high):
+        _add_rows(base, f, samples.x, starts, factors, here, ONE)
+
+
+@handler(forceinline=True)
+def _add_rows(base: int, f: int, x: Any, starts: Any, factors: Any, step: Step, group: Any) -> None:
+    """As many inputs from f as the group has."""
+    place = base + f * 16
+    if step.fresh:
+        sums = repeat(splat(_ZERO), group)
+    else:
+        sums = load_rows(step.gradient, place, 16, group)
+    sums = add_products(sums, factors, x, starts, f)
+    if step.descends:
+        weights = load_rows(step.weights, place, 16, group)
+        store_rows(step.weights, place, 16, stepped(weights, sums, step.share, step.lr))
+    else:
+        store_rows(step.gradient, place, 16, sums)
+
+
+@handler(forceinline=True)
+def _add_biases(layer: Layer, panel: int, count: int, errors: Any, place: int, step: Step) -> None:
+    """The biases of one panel, whose inputs are 1."""
+    bias = layer.start + (panel * (layer.inputs + 1) + layer.inputs) * 16
+    row = splat(_ZERO) if step.fresh else load(step.gradient, bias)
+    for s in range(count):
+        row = row + load(errors, place + (s * layer.panels + panel) * 16)
+    if step.descends:
+        change = splat(step.lr) * (row * splat(step.share))
+        store(step.weights, bias, load(step.weights, bias) - change)
+    else:
+        store(step.gradient, bias, row)
 
 
 @handler
@@ -163,60 +237,3 @@ def mask(numbers: Any, errors: int, values: int, length: int) -> None:
     for k in range(0, length, 16):
         kept = where_positive(load(numbers, values + k), load(numbers, errors + k))
         store(numbers, errors + k, kept)
-
-
-@handler
-def cross_entropies(
-    numbers: Any,
-    start: int,
-    classes: int,
-    panels: int,
-    labels: Any,
-    rows: Any,
-    begin: int,
-    count: int,
-    losses: int,
-    totals: int,
-) -> None:
-    """Softmax cross entropy; logits become errors, p - [class is the sample's].
-
-    In short loops one after another: each is bound by throughput, where one long loop would wait
-    for the sums of a sample before it gets on with the next.
-
-    Args:
-        numbers, start: logits [count, panels * 16] from there.
-        labels: sample s is of class labels[rows[begin + s]].
-        losses, totals: where in `numbers` to put the losses and, for a while, sums.
-    """
-    width = panels * 16
-    for s in range(count):
-        base = start + s * width
-        highest = largest(first(load(numbers, base), classes, _LEAST))
-        for panel in range(1, panels):
-            left = classes - panel * 16
-            here = largest(first(load(numbers, base + panel * 16), left, _LEAST))
-            if here > highest:
-                highest = here
-        numbers[totals + s] = highest
-        numbers[losses + s] = highest - numbers[base + labels[rows[begin + s]]]
-    for s in range(count):
-        base = start + s * width
-        highest_lanes = spread(numbers, totals + s)
-        powers = first(exp(load(numbers, base) - highest_lanes), classes, _ZERO)
-        store(numbers, base, powers)
-        for panel in range(1, panels):
-            place, left = base + panel * 16, classes - panel * 16
-            more = first(exp(load(numbers, place) - highest_lanes), left, _ZERO)
-            store(numbers, place, more)
-            powers = powers + more
-        numbers[totals + s] = total(powers)
-    for s in range(count):
-        whole = numbers[totals + s]
-        numbers[losses + s] = log32(whole) + numbers[losses + s]
-        numbers[totals + s] = _ONE / whole
-    for s in range(count):
-        base, label = start + s * width, np.int64(labels[rows[begin + s]])
-        share = spread(numbers, totals + s)
-        for panel in range(panels):
-            place = base + panel * 16
-            store(numbers, place, minus_one_at(load(numbers, place) * share, label - panel * 16))

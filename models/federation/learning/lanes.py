@@ -17,6 +17,8 @@ import numpy.typing as npt
 from mltwin.sim.jit import JIT_DISABLED, handler
 
 Array = npt.NDArray[Any]
+Group = tuple[Any, ...]
+"""So many at a time: of a `group` only its length counts."""
 
 WIDTH = 16
 
@@ -52,14 +54,21 @@ _L6, _L7, _L8 = (
 _ROOT_BITS = 0x3F3504F3
 """Of the square root of 1/2: fractions are between it and the root of 2."""
 
-load: Callable[[Array, int], Any]
-"""load(array, at): lanes array[at : at + 16]."""
-store: Callable[[Array, int, Any], None]
-"""store(array, at, lanes): the other way round."""
+pointer: Callable[[Array], Any]
+"""pointer(array): where its numbers are, which must be kept by who calls the kernel.
+
+It is indexed like an array, from 0 and unchecked. Without the compiler it is the array.
+"""
+further: Callable[[Any, int], Any]
+"""further(numbers, count): the pointer to numbers[count]."""
+load: Callable[[Any, int], Any]
+"""load(numbers, at): lanes numbers[at : at + 16]."""
+store: Callable[[Any, int, Any], None]
+"""store(numbers, at, lanes): the other way round."""
 splat: Callable[[Any], Any]
 """splat(value): the same float32 in all lanes."""
-spread: Callable[[Array, int], Any]
-"""spread(array, at): array[at] in all lanes."""
+spread: Callable[[Any, int], Any]
+"""spread(numbers, at): numbers[at] in all lanes."""
 first: Callable[[Any, int, Any], Any]
 """first(lanes, count, other): the first count lanes, the float32 other in the rest."""
 minus_one_at: Callable[[Any, int], Any]
@@ -70,6 +79,28 @@ not_below: Callable[[Any, Any], Any]
 """not_below(lanes, limit): lanes, those below the float32 limit replaced by it; NaN stays."""
 power_of_two: Callable[[Any], Any]
 """power_of_two(shifted): 2**k where shifted is k + 1.5 * 2**23, -126 <= k <= 127."""
+divide: Callable[[Any, Any], Any]
+"""divide(value, lanes): a float32 over each lane."""
+binade: Callable[[Any, int], Any]
+"""binade(lanes, least): k where the lane is in [2**k, 2**(k + 1)) times the float of bits least."""
+mantissa: Callable[[Any, int], Any]
+"""mantissa(lanes, least): the lane over 2**k of `binade`."""
+prefetch: Callable[[Any, int], None]
+"""prefetch(numbers, at): fetch numbers[at] into the cache; `at` may be anywhere."""
+places: Callable[[Any, int, Group], Group]
+"""places(at, start, group): at[start], at[start + 1], ...: as many as the group has."""
+load_rows: Callable[[Any, int, int, Group], Group]
+"""load_rows(numbers, start, width, group): as many lanes, each width further on."""
+store_rows: Callable[[Any, int, int, Group], None]
+"""store_rows(numbers, start, width, rows): the other way round."""
+repeat: Callable[[Any, Group], Group]
+"""repeat(lanes, group): the same lanes as many times."""
+add_to_each: Callable[[Group, Any, Array, Group, int], Group]
+"""add_to_each(sums, row, x, starts, f): sums[k] + row * x[starts[k] + f] for each k."""
+add_products: Callable[[Group, Group, Array, Group, int], Group]
+"""add_products(sums, rows, x, starts, f): to sums[j] rows[k] * x[starts[k] + f + j], k by k."""
+stepped: Callable[[Group, Group, Any, Any], Group]
+"""stepped(rows, gradients, share, lr): rows[k] - lr * (gradients[k] * share) for each k."""
 total: Callable[[Any], Any]
 """total(lanes): float32 sum, by halves: lanes 0-7 and 8-15 first."""
 largest: Callable[[Any], Any]
@@ -80,6 +111,7 @@ if JIT_DISABLED:
 else:
     from . import lanes_compiled as operations  # type: ignore[no-redef]
 
+pointer, further = operations.pointer, operations.further
 load, store, splat, spread = (
     operations.load,
     operations.store,
@@ -90,9 +122,14 @@ first = operations.first
 where_positive, not_below = operations.where_positive, operations.not_below
 minus_one_at = operations.minus_one_at
 power_of_two, total, largest = operations.power_of_two, operations.total, operations.largest
+divide, binade, mantissa = operations.divide, operations.binade, operations.mantissa
+prefetch, places, repeat = operations.prefetch, operations.places, operations.repeat
+load_rows, store_rows = operations.load_rows, operations.store_rows
+add_to_each, add_products = operations.add_to_each, operations.add_products
+stepped = operations.stepped
 
 
-@handler
+@handler(forceinline=True)
 def exp(x: Any) -> Any:
     """exp of lanes that are at most 0, as of -87 below that (1.6e-38); of NaN it is NaN."""
     bounded = not_below(x, _SMALLEST)
@@ -108,22 +145,20 @@ def exp(x: Any) -> Any:
     return series * power_of_two(shifted)
 
 
-@handler
-def log32(x: Any) -> Any:
-    """Natural log of one float32 that is at least 1; of inf and NaN it is NaN."""
-    bits = np.float32(x).view(np.int32) - _ROOT_BITS
-    exponent = np.float32(bits >> 23)
-    fraction = np.int32((bits & 0x7FFFFF) + _ROOT_BITS).view(np.float32)
-    fraction = fraction - _ONE
+@handler(forceinline=True)
+def log(x: Any) -> Any:
+    """Natural log of lanes that are at least 1; of inf and NaN it is NaN."""
+    exponent = binade(x, _ROOT_BITS)
+    fraction = mantissa(x, _ROOT_BITS) - splat(_ONE)
     square = fraction * fraction
-    series = _L0 * fraction + _L1
-    series = series * fraction + _L2
-    series = series * fraction + _L3
-    series = series * fraction + _L4
-    series = series * fraction + _L5
-    series = series * fraction + _L6
-    series = series * fraction + _L7
-    series = series * fraction + _L8
+    series = splat(_L0) * fraction + splat(_L1)
+    series = series * fraction + splat(_L2)
+    series = series * fraction + splat(_L3)
+    series = series * fraction + splat(_L4)
+    series = series * fraction + splat(_L5)
+    series = series * fraction + splat(_L6)
+    series = series * fraction + splat(_L7)
+    series = series * fraction + splat(_L8)
     series = series * fraction * square
-    series = series + exponent * _LN2_LOW - square * _HALF
-    return (fraction + series + exponent * _LN2_HIGH) + (x - x)
+    series = series + exponent * splat(_LN2_LOW) - square * splat(_HALF)
+    return (fraction + series + exponent * splat(_LN2_HIGH)) + (x - x)

@@ -6,18 +6,29 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Group = tuple[Any, ...]
 
 _ZERO = np.float32(0)
 
 
-def load(array: Array, at: int) -> Array:
+def pointer(array: Array) -> Array:
+    """As `lanes.pointer`."""
+    return array.reshape(-1)
+
+
+def further(numbers: Array, count: int) -> Array:
+    """As `lanes.further`."""
+    return numbers[count:]
+
+
+def load(numbers: Array, at: int) -> Array:
     """As `lanes.load`."""
-    return array[at : at + 16].copy()
+    return numbers[at : at + 16].copy()
 
 
-def store(array: Array, at: int, lanes: Array) -> None:
+def store(numbers: Array, at: int, lanes: Array) -> None:
     """As `lanes.store`."""
-    array[at : at + 16] = lanes
+    numbers[at : at + 16] = lanes
 
 
 def splat(value: Any) -> Array:
@@ -25,9 +36,9 @@ def splat(value: Any) -> Array:
     return np.full(16, value, np.float32)
 
 
-def spread(array: Array, at: int) -> Array:
+def spread(numbers: Array, at: int) -> Array:
     """As `lanes.spread`."""
-    return np.full(16, array[at], np.float32)
+    return np.full(16, numbers[at], np.float32)
 
 
 def first(lanes: Array, count: int, other: Any) -> Array:
@@ -55,6 +66,26 @@ def power_of_two(shifted: Array) -> Array:
     return ((shifted.view(np.int32) << 23) + (127 << 23)).view(np.float32)
 
 
+def divide(value: Any, lanes: Array) -> Array:
+    """As `lanes.divide`."""
+    return np.float32(value) / lanes
+
+
+def binade(lanes: Array, least: int) -> Array:
+    """As `lanes.binade`."""
+    return ((lanes.view(np.int32) - np.int32(least)) >> 23).astype(np.float32)
+
+
+def mantissa(lanes: Array, least: int) -> Array:
+    """As `lanes.mantissa`."""
+    bits = lanes.view(np.int32) - np.int32(least)
+    return ((bits & np.int32(0x7FFFFF)) + np.int32(least)).view(np.float32)
+
+
+def prefetch(numbers: Array, at: int) -> None:
+    """As `lanes.prefetch`."""
+
+
 def total(lanes: Array) -> Any:
     """As `lanes.total`."""
     while len(lanes) > 1:
@@ -66,3 +97,43 @@ def total(lanes: Array) -> Any:
 def largest(lanes: Array) -> Any:
     """As `lanes.largest`."""
     return np.max(lanes)
+
+
+def places(at: Array, start: int, group: Group) -> Group:
+    """As `lanes.places`."""
+    return tuple(at[start + k] for k in range(len(group)))
+
+
+def load_rows(numbers: Array, start: int, width: int, group: Group) -> Group:
+    """As `lanes.load_rows`."""
+    return tuple(load(numbers, start + k * width) for k in range(len(group)))
+
+
+def store_rows(numbers: Array, start: int, width: int, rows: Group) -> None:
+    """As `lanes.store_rows`."""
+    for k, row in enumerate(rows):
+        store(numbers, start + k * width, row)
+
+
+def repeat(lanes: Array, group: Group) -> Group:
+    """As `lanes.repeat`."""
+    return (lanes,) * len(group)
+
+
+def add_to_each(sums: Group, row: Array, x: Array, starts: Group, f: int) -> Group:
+    """As `lanes.add_to_each`."""
+    return tuple(a + row * x[start + f] for a, start in zip(sums, starts, strict=True))
+
+
+def add_products(sums: Group, rows: Group, x: Array, starts: Group, f: int) -> Group:
+    """As `lanes.add_products`."""
+    found = list(sums)
+    for row, start in zip(rows, starts, strict=True):
+        for k, so_far in enumerate(found):
+            found[k] = so_far + row * x[start + f + k]
+    return tuple(found)
+
+
+def stepped(rows: Group, gradients: Group, share: Any, lr: Any) -> Group:
+    """As `lanes.stepped`."""
+    return tuple(w - lr * (g * share) for w, g in zip(rows, gradients, strict=True))

@@ -19,9 +19,9 @@ _SHIFT_27, _SHIFT_30, _SHIFT_31, _SHIFT_32 = map(np.uint64, (27, 30, 31, 32))
 
 
 @handler
-def order_key(seed: int, client: int, dispatch: int) -> Any:
-    """uint64 state of the order of one dispatch."""
-    return keyed_bits(seed, TRAINING, client, dispatch)
+def order_state(seed: int, client: int, dispatch: int, used: int) -> Any:
+    """uint64 state of the order of one dispatch that has used so many samples."""
+    return keyed_bits(seed, TRAINING, client, dispatch) + np.uint64(used) * _GOLDEN
 
 
 @handler
@@ -60,4 +60,4 @@ def take(rows: Any, samples: int, used: int, state: Any, batch: Any, size: int) 
 @handler
 def walk(rows: Any, seed: int, client: int, dispatch: int, out: Any) -> None:
     """Fill `out` with what a dispatch uses of its client's rows, in order; rows are reordered."""
-    take(rows, len(rows), 0, order_key(seed, client, dispatch), out, len(out))
+    take(rows, len(rows), 0, order_state(seed, client, dispatch, 0), out, len(out))

@@ -15,52 +15,63 @@ import numpy.typing as npt
 
 from mltwin.sim.jit import handler
 
-from .lanes import first, load, store
+from .lanes import first, load, splat, store
 
 BLOCK = 40
-"""Samples at a time, a multiple of five."""
+"""Samples at a time, a multiple of ten."""
 
-INPUTS, UNITS, PANELS, START, NATURAL, VALUES, ERRORS, LENGTH, ROOM = range(9)
-"""Columns of the table of layers: inputs, units, panels, where the parameters start in panels and
-in the natural order, where values and errors start in the room of a block; the same in all rows:
-parameters in panels, float32 numbers in that room.
+COLUMNS = 10
+INPUTS, UNITS, PANELS, START, VALUES, ERRORS, LENGTH, ROOM, LAYERS, PARAMETERS = range(COLUMNS)
+"""Columns of the table of layers: inputs, units, panels, where the parameters start in panels,
+where values and errors start in the room of a block; the same in all rows: parameters in panels,
+float32 numbers in that room, layers, parameters.
 """
 
-LOSSES, TOTALS, TURNED = 0, BLOCK, 2 * BLOCK
-"""Where in the room of a block: losses and sums of samples, transposed weights of a layer."""
+LOSSES, TOTALS, TURNED = 0, 48, 96
+"""Where in the room of a block: losses and sums of samples, which are worked on sixteen at a time,
+transposed weights of a layer."""
 
 
 def layer_table(sizes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """int64[L, 9] for layers of `sizes`: inputs of the first, then units of each."""
+    """int64[L, COLUMNS] for layers of `sizes`: inputs of the first, then units of each."""
     pairs = list(itertools.pairwise(sizes))
     turned = [-(-inputs // 16) * 16 * (units + 1) for inputs, units in pairs[1:]]
     rows, start, natural, place = [], 0, 0, TURNED + max(turned, default=0)
     for inputs, units in pairs:
         panels = -(-units // 16)
         size = BLOCK * panels * 16
-        rows.append([inputs, units, panels, start, natural, place, place + size])
+        rows.append([inputs, units, panels, start, place, place + size])
         start += (inputs + 1) * panels * 16
         natural += (inputs + 1) * units
         place += 2 * size
-    return np.array([[*row, start, place] for row in rows], np.int64)
+    return np.array([[*row, start, place, len(rows), natural] for row in rows], np.int64)
+
+
+@handler(forceinline=True)
+def of(layers: Any, layer: int, column: int) -> int:
+    """A number of the table of layers."""
+    return layers[layer * COLUMNS + column]
 
 
 @handler
 def to_panels(layers: Any, natural: Any, panels: Any) -> None:
     """Lay parameters out in panels."""
-    for layer in range(len(layers)):
-        rows, units, count = layers[layer, INPUTS] + 1, layers[layer, UNITS], layers[layer, PANELS]
-        start, natural_start = layers[layer, START], layers[layer, NATURAL]
-        for f in range(rows):
-            for panel in range(count):
-                source = natural_start + f * units + panel * 16
-                place = start + (panel * rows + f) * 16
-                here = min(16, units - panel * 16)
-                if source + 16 <= len(natural):
-                    store(panels, place, first(load(natural, source), here, np.float32(0)))
-                else:
-                    for k in range(here):
-                        panels[place + k] = natural[source + k]
+    source = 0
+    for layer in range(of(layers, 0, LAYERS)):
+        rows, units = of(layers, layer, INPUTS) + 1, of(layers, layer, UNITS)
+        count, start = of(layers, layer, PANELS), of(layers, layer, START)
+        last, whole = (count - 1) * 16, _whole(rows, units, count)
+        for f in range(whole):
+            place = start + f * 16
+            for unit in range(0, last, 16):
+                store(panels, place + unit * rows, load(natural, source + unit))
+            lanes = first(load(natural, source + last), units - last, np.float32(0))
+            store(panels, place + last * rows, lanes)
+            source += units
+        for f in range(whole, rows):
+            for unit in range(units):
+                panels[start + (unit // 16 * rows + f) * 16 + unit % 16] = natural[source + unit]
+            source += units
 
 
 @handler
@@ -69,22 +80,38 @@ def difference(layers: Any, after: Any, before: Any, out: Any) -> None:
 
     All lanes of a panel are stored: what is beyond its units is overwritten by what comes next.
     """
-    for layer in range(len(layers)):
-        rows, units, count = layers[layer, INPUTS] + 1, layers[layer, UNITS], layers[layer, PANELS]
-        start, natural_start = layers[layer, START], layers[layer, NATURAL]
-        for f in range(rows):
+    target = 0
+    for layer in range(of(layers, 0, LAYERS)):
+        rows, units = of(layers, layer, INPUTS) + 1, of(layers, layer, UNITS)
+        count, start = of(layers, layer, PANELS), of(layers, layer, START)
+        whole = _whole(rows, units, count)
+        for f in range(whole):
             for panel in range(count):
-                target = natural_start + f * units + panel * 16
                 place = start + (panel * rows + f) * 16
-                if target + 16 <= len(out):
-                    store(out, target, load(after, place) - load(before, place))
-                else:
-                    for k in range(min(16, units - panel * 16)):
-                        out[target + k] = after[place + k] - before[place + k]
+                store(out, target + panel * 16, load(after, place) - load(before, place))
+            target += units
+        for f in range(whole, rows):
+            for unit in range(units):
+                place = start + (unit // 16 * rows + f) * 16 + unit % 16
+                out[target + unit] = after[place] - before[place]
+            target += units
+
+
+@handler(forceinline=True)
+def _whole(rows: int, units: int, panels: int) -> int:
+    """Rows of a layer of which all lanes, read in the natural order, are within the layer."""
+    return max(0, rows - (panels * 16 - 1) // units)
 
 
 @handler
-def copy(source: Any, target: Any) -> None:
-    """target = source, both in panels. (Numba's slices take ten times as long.)"""
-    for place in range(0, len(source), 16):
+def copy(source: Any, target: Any, length: int) -> None:
+    """target[:length] = source[:length], a multiple of 16."""
+    for place in range(0, length, 16):
         store(target, place, load(source, place))
+
+
+@handler
+def clear(values: Any, length: int) -> None:
+    """values[:length] = 0, a multiple of 16."""
+    for place in range(0, length, 16):
+        store(values, place, splat(np.float32(0)))

@@ -198,6 +198,7 @@ class PlainNetwork(Classifier):
         order = order_of_samples(seed, client, dispatch, len(rows))
         weights, before = start, start
         estimate = velocity = np.zeros_like(start)
+        factor, change = 1.0, local.adapt
         seen: list[Array] = [np.zeros(0)]
         for step in range(steps):
             batch = rows if size == len(rows) else rows[[next(order) for _ in range(size)]]
@@ -226,7 +227,11 @@ class PlainNetwork(Classifier):
             if local.momentum:
                 velocity = np.float32(local.momentum) * velocity + gradient
                 gradient = velocity
-            before, weights = weights, weights - lr * gradient
+            rate = np.float32(np.float64(lr) * factor)
+            before, weights = weights, weights - rate * gradient
+            if local.adapt is not None and step:
+                change, last_change = weights - before, change
+                factor = _adapted(factor, change, last_change, local)
         return weights, np.concatenate(seen)
 
     def losses(self, weights: Array, clients: Array) -> Array:
@@ -274,6 +279,18 @@ def _correction(local: Local, dispatch: int) -> Array | None:
         return None
     given = np.asarray(local.correction, np.float32)
     return given[dispatch] if given.ndim == 2 else given
+
+
+def _adapted(factor: float, change: Array, last: Array | None, local: Local) -> float:
+    """What the next step size is multiplied by, as `hooks.Local.adapt` says."""
+    agreement = _inner(change, last) + local.pull * _inner(change, local.adapt)
+    factor *= min(1.0 + agreement, 1.1)
+    return min(max(factor, 0.1), 10.0)
+
+
+def _inner(a: Array, b: Any) -> float:
+    """Inner product of float32 values, added in float64 from the first to the last."""
+    return float(np.cumsum(a.astype(np.float64) * np.asarray(b, np.float32))[-1])
 
 
 def _cross_entropy(logits: Array, y: Array) -> tuple[Array, Array]:

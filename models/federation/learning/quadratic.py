@@ -33,6 +33,8 @@ class QuadraticTask:
             loss without one least point.
     """
 
+    separable = True
+
     def __init__(
         self,
         curvature: npt.ArrayLike,
@@ -99,6 +101,7 @@ class QuadraticTask:
         correction = 0.0 if local.correction is None else np.asarray(local.correction, np.float64)
         weights = start
         estimate = last = velocity = np.zeros_like(start)
+        factor, change = np.ones(len(clients)), np.zeros_like(start)
         loss, squared = np.zeros(len(clients)), np.zeros(len(clients))
         with np.errstate(over="ignore", invalid="ignore"):
             for step in range(int(steps.max(initial=0))):
@@ -123,7 +126,12 @@ class QuadraticTask:
                     cut = np.where(over, local.clip / np.where(over, norm, 1.0), 1.0)
                     gradient = gradient * cut[:, None]
                 velocity = local.momentum * velocity + gradient
-                weights = np.where(works, weights - lr * velocity, weights)
+                before = weights
+                weights = np.where(works, weights - lr * factor[:, None] * velocity, weights)
+                if local.adapt is not None:
+                    past = change if step > 1 else np.asarray(local.adapt, np.float64)[None]
+                    change = weights - before
+                    factor = _adapted(factor, change, past, local) if step else factor
             taken = np.maximum(steps, 1)
             delta = (weights - start).astype(versions.dtype)
         return Updates(delta, loss / taken, squared / taken)
@@ -170,6 +178,12 @@ def _checked(curvature: Array, centre: Array) -> tuple[int, int]:
         if len(bad):
             raise InputError(f"{name}{bad[0].tolist()} is {values[tuple(bad[0])]}", where="task")
     return count, size
+
+
+def _adapted(factor: Array, change: Array, last: Array, local: Local) -> Array:
+    """float64[n], what the next step sizes are multiplied by, as `hooks.Local.adapt` says."""
+    agreement = _row_sums(change * last) + local.pull * _row_sums(change * local.adapt)
+    return np.clip(factor * np.minimum(1.0 + agreement, 1.1), 0.1, 10.0)
 
 
 def _row_sums(values: Array) -> Array:

@@ -137,7 +137,17 @@ class TorchTask(Evaluated):
         local: Local,
         seed: int,
     ) -> Updates:
-        """Local training of n dispatches, as `hooks.Task.train` says."""
+        """Local training of n dispatches, as `hooks.Task.train` says.
+
+        Raises:
+            InputError: the step size is to adapt, which is not built here.
+        """
+        if local.adapt is not None:
+            raise InputError(
+                "a PyTorch model does not adapt its step size within a client's steps",
+                where="task",
+                mend="take softmax or mlp, or FedHyper's variant gm, g or sl",
+            )
         count = len(clients)
         delta = np.zeros((count, self.parameters), np.float32)
         loss, squared = np.zeros(count), np.zeros(count)
