@@ -3,7 +3,8 @@
 A run (`simulate.simulate`) is one discrete-event simulation in which the updates are real: a
 `hooks.Strategy` dispatches clients and is told what came back; training happens at arrival, against
 the model version that the client held. The same policies run on the compiled kernel (`kernel`,
-`engine`) and on its SimPy twin (`reference`), event for event.
+`engine`) and on its SimPy twin (`reference`), event for event. Where a strategy only counts, the
+kernel steps by itself and what was learned is worked out afterwards (`lessons`).
 
 Time is int64 ticks of 1 ns. A dispatch of client i at tick t lasts
 
@@ -14,12 +15,15 @@ Time is int64 ticks of 1 ns. A dispatch of client i at tick t lasts
 each rounded to whole ticks once, together at least one tick, and begins when the server has made
 the version that it sends. The jitter is exp(sigma z - sigma^2 / 2), mean 1. Durations are computed,
 never measured. Over shared links (`links`, `transfers`) bytes move at max-min fair rates
-(Bertsekas and Gallager, "Data Networks", section 6.5.2), at most at the client's own.
+(Bertsekas and Gallager, "Data Networks", section 6.5.2), at most at the client's own. A client's
+own rate may follow a trace of pieces of constant rate (`tables.LinkTraces`, `rates`): its bytes
+begin to move after the latency, and a transfer ends at the first tick by which they have.
 
 Leaving and failing. A client that leaves while at work loses it ("drop"), goes on in its next
-interval ("pause") or ends it all the same ("finish"). With the client's probability a dispatch
-fails at a uniform point of its duration. The server knows of a loss after `detect_s`, or never;
-until then the client counts as under way.
+interval ("pause": a flow over shared links is taken out, and starts again with what is left) or
+ends it all the same ("finish"). With the client's probability a dispatch fails at a uniform point
+of its duration. The server knows of a loss after `detect_s`, or never; until then the client counts
+as under way.
 
 Order of events at one tick, within a rank by client number:
 
@@ -32,7 +36,8 @@ Order of events at one tick, within a rank by client number:
     2      notice    the server learns of a loss
     3      timer     `Strategy.timer`, by number
     4      refill    a client returns that a refill waits for
-    5      stage     bytes of a transfer over shared links begin to move
+    5      stage     bytes of a transfer over shared links begin to move, or pause,
+                     or the client's own rate changes
     -      end       the instant is over: refill; then `arrived` with what there is, if
                      nothing is under way; then rates of shared links
     =====  ========  ====================================================================
@@ -44,12 +49,12 @@ among the idle ones in order (`idle`).
 
 Costs: bytes, client seconds and joules of dispatches that have ended, in full or for the part that
 was done; what is still under way at the end of a run is not counted. A part of a transfer has moved
-bytes in proportion to its time (over shared links: what its flow has moved).
+bytes in proportion to its time (over shared links, or along a trace: what has moved by then).
 
 Laws, checked at the end of every run and at every event in tests: dispatched = arrived + lost +
 cancelled + in flight; arrived = used + discarded + pending; versions made = freed + live.
 
 Not modelled: packets, retransmissions and slow start; batteries and heat of devices; radio states
 (power is per phase); a server's own queue of connections; clients that do several dispatches at a
-time; transfers over shared links that pause.
+time; traces of links among peers, or of links that are shared.
 """

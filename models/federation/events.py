@@ -19,11 +19,14 @@ RANK_LOSS, RANK_ARRIVAL, RANK_NOTICE, RANK_TIMER, RANK_REFILL, RANK_STAGE = rang
 EVENT_NAMES = ("sent", "lost", "arrived", "noticed", "timer", "cancelled", "step", "returned")
 E_SENT, E_LOST, E_ARRIVED, E_NOTICED, E_TIMER, E_CANCELLED, E_STEP, E_RETURNED = range(8)
 
-REASONS = ("awaited", "timer", "refill", "forced", "limit", "stuck", "over", "nothing", "table")
-AWAITED, TIMER, REFILL, FORCED, LIMIT, STUCK, OVER, NOTHING, TABLE = range(9)
+REASONS = (
+    "awaited", "timer", "refill", "forced", "limit", "stuck", "over", "nothing", "table", "learn",
+)  # fmt: skip
+AWAITED, TIMER, REFILL, FORCED, LIMIT, STUCK, OVER, NOTHING, TABLE, LEARN = range(10)
 """Why an engine stops: the awaited updates are there; a timer rang; clients must be selected;
 nothing is under way; the limit of updates or versions is reached; only losses; the time is over;
-nothing will happen any more; a table is full (the kernel's own affair)."""
+nothing will happen any more; a table is full (the kernel's own affair); automatic steps are to be
+learned, one of which may be due for evaluation."""
 
 MISSES = 64
 """Draws in a row that meet no idle client before all clients are looked at."""

@@ -7,11 +7,11 @@ does between two calls of `advance`.
 from typing import Any
 
 import numpy as np
-from numba import float64, int32, int64, void
+from numba import float64, int8, int32, int64, void
 
 from mltwin.sim.eventlog import log_event, log_full
 from mltwin.sim.heap import heap_pop, heap_rank, heap_remove, heap_set, heap_slot
-from mltwin.sim.jit import handler, kernel
+from mltwin.sim.jit import entry, handler, kernel
 from mltwin.sim.ticks import NEVER
 
 from .events import (
@@ -22,6 +22,7 @@ from .events import (
     E_RETURNED,
     E_TIMER,
     FORCED,
+    LEARN,
     LIMIT,
     NOTHING,
     OVER,
@@ -107,6 +108,8 @@ def step_alone(S: Any) -> None:
     par = S.par[0]
     for k in range(st.came):
         S.staleness[st.version - S.rows[k].held] += 1
+    if par.evaluate > 0:
+        note_lessons(S)
     new_version(S, st.done)
     for k in range(st.came):
         release(S, S.rows[k].slot)
@@ -123,12 +126,28 @@ def step_alone(S: Any) -> None:
     row.up_bytes = st.up_bytes
     row.joules = st.joules
     row.wasted = st.wasted
+    row.slot = st.current
     st.came = 0
     st.done = 0
     st.stale_sum = 0
     st.stale_most = 0
     if par.aggregate > 0:
         st.ready = max(st.ready, st.now) + par.aggregate
+
+
+@handler
+def note_lessons(S: Any) -> None:
+    """Keep what is to be trained for an automatic step."""
+    st = S.state[0]
+    for k in range(st.came):
+        row = S.rows[k]
+        lesson = S.lessons[st.lessons]
+        st.lessons += 1
+        lesson.client = row.client
+        lesson.dispatch = row.dispatch
+        lesson.held = row.held
+        lesson.steps = row.steps
+        lesson.slot = row.slot
 
 
 @handler
@@ -168,6 +187,9 @@ def decision(S: Any) -> int:
     """Why the policies must be asked, before anything else happens; -1: they need not."""
     st = S.state[0]
     par = S.par[0]
+    if par.evaluate > 0 and st.version >= st.due:
+        st.due = st.version - st.version % par.evaluate + par.evaluate
+        return np.int64(LEARN)
     if st.at_once == 1 or (st.done >= st.awaited and par.buffer == 0):
         st.at_once = 0
         return np.int64(AWAITED)
@@ -220,6 +242,8 @@ def tables_full(S: Any) -> bool:
     if S.par[0].buffer == 0:
         return False
     slots = st.free == 0 and st.slots == len(S.holders)
+    if S.par[0].evaluate > 0 and st.lessons + S.par[0].buffer > len(S.lessons):
+        return True
     return slots or st.steps == len(S.steps) or st.version >= len(S.staleness)
 
 
@@ -264,7 +288,7 @@ def advance_body(S: Any) -> Any:
         if reason < 0:
             coming = next_tick(S)
             if coming >= NEVER:
-                reason = np.int64(FORCED) if st.came > 0 else np.int64(NOTHING)
+                reason = np.int64(NOTHING)
             elif coming > S.par[0].until:
                 reason = np.int64(OVER)
         if reason >= 0:
@@ -316,6 +340,36 @@ def release_body(S: Any, slots: Any) -> None:
         release(S, slots[k])
 
 
+def take_body(S: Any, numbers: Any, clients: Any, statuses: Any) -> Any:
+    """Hand over the rows of what came; how many of them are updates.
+
+    Args:
+        numbers: int64[8, n], filled with a row for each of `TAKEN`; slots are those of updates.
+        clients, statuses: int32[n] and int8[n], filled.
+    """
+    st = S.state[0]
+    done = np.int64(0)
+    for k in range(st.came):
+        row = S.rows[k]
+        clients[k] = row.client
+        statuses[k] = row.status
+        numbers[0, k] = row.dispatch
+        numbers[1, k] = row.held
+        numbers[2, k] = row.sent
+        numbers[3, k] = row.arrived
+        numbers[4, k] = row.steps
+        numbers[5, k] = row.tag
+        numbers[6, k] = row.spent
+        if row.status == DONE:
+            numbers[7, done] = row.slot
+            done += 1
+    st.came = 0
+    st.done = 0
+    st.stale_sum = 0
+    st.stale_most = 0
+    return done
+
+
 def idle_body(S: Any) -> Any:
     """All idle clients into the table `chosen`, ascending; how many."""
     got = np.int64(0)
@@ -351,14 +405,19 @@ def return_body(S: Any) -> Any:
 
 
 _INTS, _FLOATS = int64[::1], float64[::1]
-advance = kernel(int64(WORLD))(advance_body)
-send = kernel(
-    int64(WORLD, int32[::1], _INTS, _INTS, _FLOATS, _INTS, _FLOATS, _FLOATS, _INTS, int64)
-)(send_body)
-cancel = kernel(void(WORLD, int32[::1]))(cancel_body)
-release_slots = kernel(void(WORLD, _INTS))(release_body)
-list_idle = kernel(int64(WORLD))(idle_body)
-draw_uniform = kernel(int64(WORLD, int64))(uniform_body)
-step = kernel(void(WORLD, int64))(step_body)
-set_timer = kernel(void(WORLD, int64))(timer_body)
-find_return = kernel(int64(WORLD))(return_body)
+TAKEN = ("dispatch", "held", "sent", "arrived", "steps", "tag", "spent", "slots")
+# Most hooks ask for little: called as they are, these took longer to find types than to run.
+advance = entry(kernel(int64(WORLD))(advance_body))
+send = entry(
+    kernel(int64(WORLD, int32[::1], _INTS, _INTS, _FLOATS, _INTS, _FLOATS, _FLOATS, _INTS, int64))(
+        send_body
+    )
+)
+take = entry(kernel(int64(WORLD, int64[:, ::1], int32[::1], int8[::1]))(take_body))
+cancel = entry(kernel(void(WORLD, int32[::1]))(cancel_body))
+release_slots = entry(kernel(void(WORLD, _INTS))(release_body))
+list_idle = entry(kernel(int64(WORLD))(idle_body))
+draw_uniform = entry(kernel(int64(WORLD, int64))(uniform_body))
+step = entry(kernel(void(WORLD, int64))(step_body))
+set_timer = entry(kernel(void(WORLD, int64))(timer_body))
+find_return = entry(kernel(int64(WORLD))(return_body))

@@ -1,8 +1,9 @@
 """Links that the transfers of several clients share, max-min fairly.
 
 Each download and each upload is a flow (`models.network.shared`) over the links named here, at most
-at the client's own rate. Its latency passes before its bytes move. Where transfers are shared, a
-dispatch fails at a uniform point of the time that it would take if it were alone.
+at the client's own rate, which may follow a trace (`tables.LinkTraces`). Its latency passes before
+its bytes move. Where transfers are shared, a dispatch fails at a uniform point of the work that it
+would be if it were alone.
 """
 
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ class SharedLinks:
     def tables(self, clients: Clients) -> dict[str, Array]:
         """The tables of the network, in which nothing moves yet."""
         return network_tables(
-            self.bytes_per_s * COARSER, self.flows(clients), incremental=self.incremental
+            self.bytes_per_s * COARSER,
+            self.flows(clients),
+            incremental=self.incremental,
+            merge=clients.links is None,  # a cap that follows a trace is that of one flow
         )
 
 

@@ -23,6 +23,7 @@ from .hooks import DONE, FAILED, OFFLINE
 from .idle import client_of_rank, count_client, look_up, note_busy, note_idle
 from .phases import LONGEST
 from .presence import after_work, is_here, leaves, worked_between
+from .rates import bytes_moved, follow
 from .state import IDLE, WORKING
 from .tables import FINISH, PAUSE, TICKS_PER_S
 from .transfers import begin_stages, parts_done
@@ -60,6 +61,8 @@ def start_work(S: Any, client: int, receive: int, send: int, ready: int) -> None
     x.slot = st.current
     S.holders[st.current] += 1
     x.begin = max(st.now, ready)
+    if S.par[0].traced == 1:
+        receive, send = follow(S, client, receive, send)
     x.total = receive + x.compute + send
     if x.total == 0:
         x.compute = 1
@@ -87,7 +90,7 @@ def plan_end(S: Any, client: int, number: int, total: int) -> None:
         need = 1 + np.int64(part * (total - 1))
     if par.shared == 1:
         x.status = DONE
-        begin_stages(S, client, x.begin + need if failed else np.int64(NEVER))
+        begin_stages(S, client, need if failed else np.int64(NEVER))
         return
     if par.interruption == FINISH:
         ends = x.begin + need
@@ -137,9 +140,12 @@ def spend(S: Any, client: int, done: int, arrived: bool) -> None:
         compute = min(done - receive, x.compute)
         send = done - receive - compute
         if not arrived:
-            begun = 1.0 if st.now >= x.begin else 0.0
-            down *= receive / whole if whole > 0 else begun
-            up *= send / last if last > 0 else 0.0
+            if par.traced == 1 and x.own == 1:
+                down, up = bytes_moved(S, client, receive, send)
+            else:
+                begun = 1.0 if st.now >= x.begin else 0.0
+                down *= receive / whole if whole > 0 else begun
+                up *= send / last if last > 0 else 0.0
     if arrived and x.own == 0 and par.shared == 0:
         x.done += 1
         x.done_compute += compute

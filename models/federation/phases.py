@@ -16,12 +16,15 @@ import numpy.typing as npt
 
 from mltwin.sim.errors import InputError
 
-from .tables import TICKS_PER_S, Clients, Plan
+from .durations import LONGEST as LONGEST
+from .durations import LONGEST_S, PARTS, parts
+from .tables import Clients, Plan
 
 Array = npt.NDArray[Any]
 
-LONGEST = 10**18
-"""Ticks of a part (31 years)."""
+STAYS = 10_000
+"""Of a client that pauses, during one transfer at a rate that follows a trace; what is left then
+moves as if it stayed, so that no transfer goes on for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,42 +74,35 @@ def phases_of(
     plan: Plan,
     which: Array,
     *,
-    steps: Array,
-    scale: Array | float,
-    down_bytes: Array | float,
-    up_bytes: Array | float,
+    steps: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    down_bytes: npt.ArrayLike,
+    up_bytes: npt.ArrayLike,
 ) -> Phases:
     """The parts of dispatches to clients `which`.
 
     Raises:
         InputError: negative steps, scale or bytes; a part longer than 31 years.
     """
-    samples = clients.samples[which]
-    batch = np.minimum(plan.batch, samples) if plan.batch else samples
     count = len(which)
-    compute_s = steps * batch * clients.s_per_sample[which] * plan.compute_factor * scale
-    down = np.broadcast_to(np.asarray(down_bytes, np.float64), (count,))
-    up = np.broadcast_to(np.asarray(up_bytes, np.float64), (count,))
-    latency = clients.latency_s[which]
-    parts = {
-        "download": latency + down / clients.down_bytes_per_s[which],
-        "training": compute_s,
-        "upload": latency + up / clients.up_bytes_per_s[which],
-    }
-    for name, seconds in parts.items():
-        wrong = ~((seconds >= 0.0) & (seconds <= LONGEST / TICKS_PER_S))
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise InputError(
-                f"the {name} of client {int(which[row])} lasts {seconds[row]:g} s",
-                where="clients",
-                mend="look at its speed and at the bytes and steps that it is given",
-            )
-    return Phases(
-        np.array(np.broadcast_to(steps, (count,)), np.int64),
-        np.rint(parts["download"] * TICKS_PER_S).astype(np.int64),
-        np.array(compute_s, np.float64),
-        np.rint(parts["upload"] * TICKS_PER_S).astype(np.int64),
-        np.array(down),
-        np.array(up),
+    taken = filled(steps, count, np.int64)
+    down, up = filled(down_bytes, count), filled(up_bytes, count)
+    seconds, ticks, right = parts(
+        clients, which, plan.batch, plan.compute_factor, taken, filled(scale, count), down, up
     )
+    if not right:
+        wrong = ~((seconds >= 0.0) & (seconds <= LONGEST_S))
+        part, row = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            f"the {PARTS[part]} of client {int(which[row])} lasts {seconds[part, row]:g} s",
+            where="clients",
+            mend="look at its speed and at the bytes and steps that it is given",
+        )
+    return Phases(taken, ticks[0], seconds[1], ticks[2], down, up)
+
+
+def filled(values: npt.ArrayLike, count: int, kind: type = np.float64) -> Array:
+    """[count] of values or of one for all, of its own memory."""
+    column: Array = np.empty(count, kind)
+    column[:] = values
+    return column

@@ -80,6 +80,15 @@ def returns(S: Any, client: int, now: int) -> int:
 
 
 @handler
+def leaves_for_good(S: Any, client: int) -> int:
+    """When a client that will be there again leaves for the last time; NEVER."""
+    trace = np.int64(S.client[client].pattern)
+    if trace < 0 or S.period[trace] > 0:
+        return np.int64(NEVER)
+    return S.stops[S.first[trace + 1] - 1] - S.client[client].offset
+
+
+@handler
 def duty(S: Any, trace: int, place: int) -> int:
     """Ticks of presence before a place of a trace, within its period."""
     total = np.int64(0)

@@ -47,6 +47,7 @@ from .hooks import DONE, Arrivals
 from .outcome import CLIENT_COLUMNS
 from .phases import Phases
 from .reference_parts import Presence, Slots, Work, drawn_compute, plan_end
+from .reference_rates import Links
 from .tables import FINISH, PAUSE, TICKS_PER_S, Clients
 
 Array = npt.NDArray[Any]
@@ -60,6 +61,10 @@ class Reference:
         self.clients, self.limits, self.seed = clients, limits, seed
         self.clock = Clock()
         self.presence = Presence(clients.availability)
+        self.links: Links | None = None
+        if clients.links is not None:
+            pauses = limits.interruption == PAUSE
+            self.links = Links(clients, clients.links, self.presence, pauses=pauses)
         self.slots = Slots()
         self.at_work: dict[int, Work] = {}  # as the server believes
         self.timers: dict[int, Timer] = {}
@@ -77,6 +82,7 @@ class Reference:
         self.losses = 0  # in a row
         self.costs = Spent()
         self.tally: dict[str, list[Any]] = {name: [0] * len(clients) for name in CLIENT_COLUMNS}
+        self.counted = [0] * len(clients)  # standard dispatches that arrived
         self.rows: list[tuple[int, int, int, int]] = []
 
     @property
@@ -156,12 +162,19 @@ class Reference:
             tag=tag,
             down_bytes=float(phases.down_bytes[row]),
             up_bytes=float(phases.up_bytes[row]),
+            standard=self._is_standard(client, phases),
         )
+        if self.links is not None:
+            self.links.plan(work)
         if work.total == 0:
             work.compute = 1
         self.at_work[client] = work
         self._note(E_SENT, client, work.held)
         self._plan(work)
+
+    def _is_standard(self, client: int, phases: Phases) -> bool:
+        """Whether work is what refills give, at constant rates."""
+        return phases is self.given and (self.links is None or not self.links.follows(client))
 
     def _plan(self, work: Work) -> None:
         """When a dispatch arrives or is lost."""
@@ -279,6 +292,13 @@ class Reference:
         begun = float(self.now >= work.begin)
         down = work.down_bytes * (receive / work.receive if work.receive else begun)
         up = work.up_bytes * (send / work.send if work.send else float(arrived))
+        if self.links is not None and not arrived:
+            moved = (
+                self.links.moved(work, False, receive, self.now),
+                self.links.moved(work, True, send, self.now),
+            )
+            down = down if moved[0] is None else moved[0]
+            up = up if moved[1] is None else moved[1]
         return receive, compute, send, down, up
 
     def _spend(self, work: Work, *, arrived: bool) -> None:
@@ -289,8 +309,11 @@ class Reference:
         tally["receive_ticks"][client] += receive
         tally["compute_ticks"][client] += compute
         tally["send_ticks"][client] += send
-        tally["down_bytes"][client] += down
-        tally["up_bytes"][client] += up
+        if arrived and work.standard:
+            self.counted[client] += 1
+        else:
+            tally["down_bytes"][client] += down
+            tally["up_bytes"][client] += up
         self.costs.down_bytes += down
         self.costs.up_bytes += up
         self.costs.joules += (
@@ -310,7 +333,7 @@ class Reference:
             if reason is None and self._coming() > self.now:
                 reason = self._end_instant()
             if reason is None and self._coming() >= NEVER:
-                reason = FORCED if self.came else NOTHING
+                reason = NOTHING
             if reason is None and self._coming() > self.limits.until:
                 reason = OVER
             if reason is not None:
@@ -367,10 +390,14 @@ class Reference:
         return replace(self.costs)
 
     def tallies(self) -> dict[str, Array]:
-        return {
+        columns = {
             name: np.array(column, np.float64 if name.endswith("_bytes") else np.int64)
             for name, column in self.tally.items()
         }
+        if self.given is not None:
+            for name in ("down_bytes", "up_bytes"):
+                columns[name] += np.array(self.counted) * getattr(self.given, name)
+        return columns
 
     def counts(self) -> dict[str, int]:
         return {

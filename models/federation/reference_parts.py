@@ -101,6 +101,7 @@ class Work:
     over: int = 0  # when the server learned of it
     spent: int = 0
     lost: bool = False  # and the server does not know
+    standard: bool = False  # what refills give: its bytes are counted, then multiplied
 
     @property
     def total(self) -> int:

@@ -73,15 +73,9 @@ def outcome_of(server: RunServer, *, record: bool) -> FederatedRun:
         complete=server.complete,
         violations=found,
         log=engine.log() if record else None,
-        facts={**server.policies.facts, **_told(server)},
+        facts={**server.policies.facts, **server.policies.strategy.told},
         aggregation=aggregation,
     )
-
-
-def _told(server: RunServer) -> dict[str, Any]:
-    """What else there is to say: of the run, and what its strategy tells."""
-    said = {"blind_handovers": server.blind} if server.blind else {}
-    return {**said, **server.policies.strategy.told}
 
 
 def _columns(rows: list[tuple[Any, ...]], names: tuple[str, ...]) -> Columns:

@@ -17,7 +17,8 @@ from mltwin.sim.ticks import NEVER
 from .events import Engine
 from .hooks import DONE, Arrivals, Local, Policies, Updates
 from .open_updates import OpenUpdates
-from .phases import Phases, local_steps, phases_of
+from .phases import Phases, filled, local_steps, phases_of
+from .returned import bytes_from, change_from, clients_from, updates_from
 from .sums import weighted_sum
 from .tables import TICKS_PER_S, Clients, Plan
 
@@ -41,7 +42,6 @@ class RunServer:
         self.ended: str | None = None
         self.complete = False
         self.end = 0
-        self.blind = 0  # times that it was handed updates because others, it cannot know, are lost
         self.opened = OpenUpdates(len(clients))
         self.made: list[tuple[Any, ...]] = []  # rows of FederatedRun.versions
         self.evaluated: list[tuple[Any, ...]] = []
@@ -96,7 +96,7 @@ class RunServer:
             return np.zeros(0, np.int32)
         if selection is None or self._uniform:
             return self.engine.uniform(count)
-        return np.asarray(selection.choose(self, count), np.int32)
+        return clients_from(selection, selection.choose(self, count))
 
     def uniform(self, count: int) -> Array:
         """int32[<= count], distinct idle clients drawn uniformly; without looking at all N."""
@@ -127,47 +127,45 @@ class RunServer:
         up_bytes: npt.ArrayLike | None = None,
     ) -> None:
         """As `hooks.Server.dispatch`."""
-        which = np.atleast_1d(np.asarray(clients, np.int32))
+        which = np.ascontiguousarray(clients, np.int32).reshape(-1)
         if not len(which):
             return
-        if len(np.unique(which)) < len(which) or not 0 <= which.min() <= which.max() < len(
-            self.clients
-        ):
+        if not _distinct(which, len(self.clients)):
             raise InputError(
                 f"clients {which[:10].tolist()} are not distinct clients of {len(self.clients)}",
                 where="dispatch",
             )
-        phases = self._phases(which, steps, np.asarray(scale, np.float64), down_bytes, up_bytes)
-        marks = np.array(np.broadcast_to(np.asarray(tags, np.int64), which.shape))
-        self.engine.send(which, phases, marks, self._ready)
+        phases = self._phases(which, steps, scale, down_bytes, up_bytes)
+        self.engine.send(which, phases, filled(tags, len(which), np.int64), self._ready)
 
     def _phases(
         self,
         which: Array,
         steps: npt.ArrayLike | None = None,
-        scale: Array | float = 1.0,
+        scale: npt.ArrayLike = 1.0,
         down_bytes: npt.ArrayLike | None = None,
         up_bytes: npt.ArrayLike | None = None,
     ) -> Phases:
         codec = self.policies.codec
         if down_bytes is None:
-            down_bytes = (
-                codec.down_bytes(self, which, self._down) if codec is not None else self._down
-            )
-        if up_bytes is None:
+            down_bytes = self._down
             if codec is not None:
-                up_bytes = codec.up_bytes(self, which) * self.policies.strategy.up_models
-            else:
-                up_bytes = self._up
+                given = codec.down_bytes(self, which, self._down)
+                down_bytes = bytes_from(codec, "down_bytes", given, len(which))
+        if up_bytes is None:
+            up_bytes = self._up
+            if codec is not None:
+                given = bytes_from(codec, "up_bytes", codec.up_bytes(self, which), len(which))
+                up_bytes = given * self.policies.strategy.up_models
         taken = local_steps(self.clients, self.plan, which) if steps is None else steps
         return phases_of(
             self.clients,
             self.plan,
             which,
-            steps=np.asarray(taken, np.int64),
+            steps=taken,
             scale=scale,
-            down_bytes=np.asarray(down_bytes, np.float64),
-            up_bytes=np.asarray(up_bytes, np.float64),
+            down_bytes=down_bytes,
+            up_bytes=up_bytes,
         )
 
     def wait(self, count: int) -> None:
@@ -191,7 +189,13 @@ class RunServer:
 
     def cancel(self, clients: npt.ArrayLike) -> None:
         """As `hooks.Server.cancel`."""
-        self.engine.cancel(np.atleast_1d(np.asarray(clients, np.int32)))
+        which = np.ascontiguousarray(clients, np.int32).reshape(-1)
+        if len(which) and not 0 <= int(which.min()) <= int(which.max()) < len(self.clients):
+            raise InputError(
+                f"clients {which[:10].tolist()} are not all of the {len(self.clients)}",
+                where="cancel",
+            )
+        self.engine.cancel(which)
 
     # -- timers --------------------------------------------------------------------------------
 
@@ -225,7 +229,7 @@ class RunServer:
         self._given = done, slots
         self._slots = None
         selection = self.policies.selection
-        if selection is not None:
+        if selection is not None and (self.task is None or done is not arrivals):
             told = arrivals if self.task is None else arrivals.where(arrivals.status != DONE)
             if len(told):
                 selection.report(self, told, None)
@@ -243,18 +247,30 @@ class RunServer:
         if not len(done):
             none = np.zeros(0)
             return Updates(np.zeros((0, ring.shape[1]), np.float32), none, none)
-        rule = Local(**{"lr": self._rate(done), "batch": self.plan.batch, **local})
+        rule = Local(**{"lr": self._rate(done.held), "batch": self.plan.batch, **local})
         updates = self.task.train(
             ring, self._which(done), done.client, done.dispatch, done.steps, rule, self.seed
         )
         policies = self.policies
         if policies.codec is not None:
-            updates = policies.codec.apply(self, done, updates)
+            updates = updates_from(
+                policies.codec, policies.codec.apply(self, done, updates), updates
+            )
         if policies.attack is not None:
-            updates = policies.attack.apply(self, done, updates)
+            updates = updates_from(
+                policies.attack, policies.attack.apply(self, done, updates), updates
+            )
         if policies.selection is not None:
             policies.selection.report(self, done, updates)
         return updates
+
+    def learned(self, rows: Any, slots: Array, local: dict[str, Any]) -> Array:
+        """float32[n, d], updates of automatic steps (rows of `state.LESSON`), as clients sent."""
+        rule = Local(**{"lr": self._rate(rows["held"]), "batch": self.plan.batch, **local})
+        columns = (np.ascontiguousarray(rows[name]) for name in ("client", "dispatch", "steps"))
+        updates = self.task.train(self._model("train"), slots, *columns, rule, self.seed)
+        delta: Array = updates.delta
+        return delta
 
     def held(self, arrivals: Arrivals) -> Array:
         """As `hooks.Server.held`."""
@@ -263,8 +279,9 @@ class RunServer:
     def combine(self, coefficients: npt.ArrayLike, deltas: Array) -> Array:
         """As `hooks.Server.combine`."""
         weights = np.asarray(coefficients, np.float64)
-        if self.policies.combine is not None:
-            return self.policies.combine.combine(self, weights, deltas)
+        combine = self.policies.combine
+        if combine is not None:
+            return change_from(combine, combine.combine(self, weights, deltas), deltas.shape[1])
         return weighted_sum(weights, deltas)
 
     def _model(self, what: str) -> Array:
@@ -280,9 +297,7 @@ class RunServer:
         """Slots of the versions that arrivals held."""
         if self._given is not None:
             done, slots = self._given
-            if np.array_equal(arrivals.client, done.client) and np.array_equal(
-                arrivals.dispatch, done.dispatch
-            ):
+            if arrivals is done:
                 return slots
             if self._slots is None:
                 self._slots = dict(zip(_keys(done), slots.tolist(), strict=True))
@@ -296,11 +311,12 @@ class RunServer:
                 mend="train within the hook that was given the arrivals",
             ) from None
 
-    def _rate(self, arrivals: Arrivals) -> Any:
+    def _rate(self, held: Array) -> Any:
+        """Step size of dispatches by the version that they held."""
         plan = self.plan
         if plan.lr_decay == 1.0 or not plan.lr_decay_every:
             return plan.lr
-        return plan.lr * plan.lr_decay ** (arrivals.held // plan.lr_decay_every)
+        return plan.lr * plan.lr_decay ** (held // plan.lr_decay_every)
 
     # -- versions ------------------------------------------------------------------------------
 
@@ -310,29 +326,37 @@ class RunServer:
             return
         if change is not None:
             new = self.weights + np.asarray(change, np.float64)
-            if not np.all(np.isfinite(new)):
+            if not np.isfinite(new).all():
                 self._stop(
                     f"version {self.version + 1} is not finite: lower the learning rate", False
                 )
                 return
             self.weights = new
         staleness = self.opened.use(used, self.version)
-        slot = self.engine.step(len(staleness))
+        count = len(staleness)
+        slot = self.engine.step(count)
         if self.ring is not None:
-            if slot >= len(self.ring):
-                self.ring = np.concatenate([self.ring, np.zeros_like(self.ring)])
-            self.ring[slot] = self.weights
-        some = len(staleness) > 0
-        self.made.append((
-            self.version, self.now, len(staleness), int(staleness.max()) if some else 0,
-            self.in_flight, float(staleness.mean()) if some else 0.0,
-        ))  # fmt: skip
-        self._busy(len(staleness))
-        plan = self.plan
-        if self.version % max(1, plan.evaluate_every) == 0:
+            self.room_for(slot)[slot] = self.weights
+        most, mean = 0, 0.0
+        if count == 1:
+            most, mean = int(staleness[0]), float(staleness[0])
+        elif count:
+            most = int(np.maximum.reduce(staleness))
+            mean = int(np.add.reduce(staleness)) / count
+        version, plan = self.version, self.plan
+        self.made.append((version, self.now, count, most, self.in_flight, mean))
+        self._busy(count)
+        if version % max(1, plan.evaluate_every) == 0:
             self.evaluate()
-        if plan.versions is not None and self.version >= plan.versions:
+        if plan.versions is not None and version >= plan.versions:
             self.limit()
+
+    def room_for(self, slot: int) -> Array:
+        """The ring of versions, with room for this slot."""
+        ring = self._model("step")
+        while slot >= len(ring):
+            self.ring = ring = np.concatenate([ring, np.zeros_like(ring)])
+        return ring
 
     def limit(self) -> None:
         """The plan has been fulfilled."""
@@ -345,8 +369,8 @@ class RunServer:
         """The server works on a step before it sends its version."""
         plan = self.plan
         if self.aggregating is not None and used:
-            opened = self.opened
-            made = self.aggregating.step(opened.arrived, self.now, opened.came_from)
+            last = self.opened.last
+            made = self.aggregating.step(last.arrived, self.now, last.client.astype(np.int64))
             self._ready = self.engine.ready = max(self._ready, made)
         seconds = plan.aggregate_s + plan.aggregate_s_per_update * used
         if seconds > 0.0:
@@ -396,6 +420,15 @@ class RunServer:
     def _stop(self, why: str, complete: bool) -> None:
         if self.ended is None:
             self.ended, self.complete, self.end = why, complete, self.now
+
+
+def _distinct(clients: Array, count: int) -> bool:
+    """Whether clients are different numbers below `count`."""
+    if len(clients) == 1:
+        return 0 <= clients[0] < count
+    ordered = np.sort(clients)
+    within = ordered[0] >= 0 and ordered[-1] < count
+    return bool(within and not (ordered[1:] == ordered[:-1]).any())
 
 
 def _keys(arrivals: Arrivals) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from .engine import KernelEngine
 from .events import (
     AWAITED,
     FORCED,
+    LEARN,
     LIMIT,
     OVER,
     REFILL,
@@ -18,6 +19,7 @@ from .events import (
     Limits,
 )
 from .hooks import Policies, Task
+from .lessons import DivergedError, Lessons, lesson_of
 from .links import SharedLinks
 from .outcome import FederatedRun
 from .results import outcome_of
@@ -58,26 +60,39 @@ def simulate(
     check(clients, plan, task)
     policies.strategy.check(clients, plan)
     limits = _limits(clients, plan)
-    if network is not None and plan.interruption == "pause":
-        raise InputError(
-            "transfers over shared links cannot pause",
-            where="plan.interruption",
-            mend='use "drop" or "finish", or links that are not shared',
-        )
-    engine: Engine
     if reference:
-        engine = _twin(clients, limits, seed, network)
-    else:
+        server = RunServer(
+            clients, policies, plan, task, seed, _twin(clients, limits, seed, network)
+        )
+        _drive(server, limits)
+        return outcome_of(server, record=record)
+    for hooked in (False, True):
         engine = KernelEngine(clients, limits, seed, record=record, network=network)
-    server = RunServer(clients, policies, plan, task, seed, engine)
-    alone = policies.strategy.automatic if plan.aggregation is None else None
-    if isinstance(engine, KernelEngine) and alone and task is None and not engine.selects:
-        buffer = alone[0]
-        seconds = plan.aggregate_s + plan.aggregate_s_per_update * buffer
-        versions = NEVER if plan.versions is None else plan.versions
-        engine.automatic(buffer, versions, round(seconds * TICKS_PER_S))
-    _drive(server, limits)
+        server = RunServer(clients, policies, plan, task, seed, engine)
+        lessons = None if hooked else _automatic(server, engine)
+        try:
+            _drive(server, limits, lessons)
+            break
+        except DivergedError:
+            pass  # found after the events: again, so that the run ends where it happened
     return outcome_of(server, record=record)
+
+
+def _automatic(server: RunServer, engine: KernelEngine) -> Lessons | None:
+    """Leave steps to the engine where the strategy only counts; what they learn, if they do."""
+    plan, strategy = server.plan, server.policies.strategy
+    # A subclass may do something else when it is asked, and does not say so.
+    alone = strategy.automatic if "automatic" in vars(type(strategy)) else None
+    lesson = lesson_of(server.policies, plan, server.task)
+    if not alone or engine.selects or plan.aggregation or (server.task is not None and not lesson):
+        return None
+    seconds = plan.aggregate_s + plan.aggregate_s_per_update * alone[0]
+    versions = NEVER if plan.versions is None else plan.versions
+    engine.automatic(alone[0], versions, round(seconds * TICKS_PER_S))
+    if lesson is None:
+        return None
+    engine.learn(plan.evaluate_every)
+    return Lessons(server, engine, lesson)
 
 
 def _twin(clients: Clients, limits: Limits, seed: int, network: SharedLinks | None) -> Engine:
@@ -142,7 +157,7 @@ def _limits(clients: Clients, plan: Plan) -> Limits:
     )
 
 
-def _drive(server: RunServer, limits: Limits) -> None:
+def _drive(server: RunServer, limits: Limits, lessons: Lessons | None = None) -> None:
     """Ask the policies whenever the engine stops, until the run ends."""
     engine, strategy = server.engine, server.policies.strategy
     server.evaluate()
@@ -150,12 +165,13 @@ def _drive(server: RunServer, limits: Limits) -> None:
     instant, calls = 0, 0
     while server.ended is None:
         reason = engine.advance()
+        if lessons is not None:
+            lessons.catch_up()
         calls = calls + 1 if engine.now == instant else 0
         instant = engine.now
         if calls > HOOKS_AN_INSTANT + 4 * len(server.clients):
             server.fail(f"the strategy goes in circles at {instant / TICKS_PER_S:g} s")
         elif reason in (AWAITED, FORCED):
-            server.blind += reason == FORCED and limits.detect < 0 and engine.in_flight > 0
             arrivals, slots = engine.take()
             server.receive(arrivals, slots)
             strategy.arrived(server, arrivals)
@@ -164,6 +180,9 @@ def _drive(server: RunServer, limits: Limits) -> None:
             strategy.timer(server, server.rung())
         elif reason == REFILL:
             server.refill_now()
+        elif reason == LEARN:
+            if server.version % server.plan.evaluate_every == 0:
+                server.evaluate()
         else:
             _end(server, reason, limits)
     server.evaluate()
@@ -179,10 +198,9 @@ def _end(server: RunServer, reason: int, limits: Limits) -> None:
     elif reason == STUCK:
         server.fail(f"the last {limits.losses} dispatches were all lost: no round can fill")
     elif engine.in_flight:
-        server.fail(
-            f"{engine.in_flight} dispatches were lost and the server never learns of it: "
-            "give detect_s or a deadline"
-        )
+        lost = engine.in_flight
+        what = "a dispatch was" if lost == 1 else f"{lost} dispatches were"
+        server.fail(f"{what} lost and the server never learns of it: give detect_s or a deadline")
     elif len(engine.idle()):
         server.fail("nothing is under way and the strategy waits for nothing that can come")
     elif engine.next_available() is None:

@@ -16,6 +16,8 @@ from mltwin.sim.world import World, world_type
 from .events import Limits
 from .idle import index_tables
 from .links import SharedLinks, no_tables
+from .rates import TABLES as RATE_TABLES
+from .rates import rate_tables
 from .tables import TICKS_PER_S, Availability, Clients
 
 IDLE, WORKING, LOST = range(3)
@@ -35,11 +37,13 @@ PARAMETERS = record(
         ("versions", "i8", "limit, automatic"),
         ("buffer", "i8", "updates of an automatic step; 0: steps are the strategy's"),
         ("aggregate", "i8", "ticks of an automatic step at the server"),
+        ("evaluate", "i8", "versions between stops of automatic steps that learn; 0: they do not"),
         ("overhead_s", "f8", "of each dispatch"),
         ("down_bytes", "f8", "of the standard dispatch"),
         ("up_bytes", "f8", "of the standard dispatch"),
         ("powered", "i8", "1: work costs energy"),
         ("shared", "i8", "1: transfers share links"),
+        ("traced", "i8", "1: rates of clients' links change"),
     ],
 )
 STATE = record(
@@ -76,6 +80,8 @@ STATE = record(
         ("freed", "i8", "versions"),
         ("most", "i8", "versions live at a time"),
         ("steps", "i8", "rows of automatic steps"),
+        ("lessons", "i8", "updates of automatic steps that are not learned yet"),
+        ("due", "i8", "version at which automatic steps that learn stop"),
         ("stale_sum", "i8", "of the buffer, automatic"),
         ("stale_most", "i8", "of the buffer, automatic"),
         ("down_bytes", "f8", ""),
@@ -153,6 +159,7 @@ JOURNEY = record(
         ("loss", "i8", "tick at which the client is lost; NEVER"),
         ("why", "i4", "status then"),
         ("stage", "i4", "of the dispatch, see `transfers`"),
+        ("waits", "i8", "for its client, of a transfer at a rate that follows a trace"),
     ],
 )
 """Of clients whose transfers share links."""
@@ -167,13 +174,18 @@ STEP = record(
     [("version", "i8", ""), ("time", "i8", "ticks"), ("used", "i8", ""),
      ("staleness_max", "i8", ""), ("in_flight", "i8", ""), ("staleness_mean", "f8", ""),
      ("updates", "i8", "arrived so far"), ("down_bytes", "f8", ""), ("up_bytes", "f8", ""),
-     ("joules", "f8", ""), ("wasted", "i8", "ticks")],
+     ("joules", "f8", ""), ("wasted", "i8", "ticks"), ("slot", "i8", "of the version made")],
+)  # fmt: skip
+LESSON = record(
+    "FEDERATION_LESSON",
+    [("dispatch", "i8", ""), ("held", "i8", "version"), ("steps", "i8", ""), ("client", "i4", ""),
+     ("slot", "i4", "of the version held")],
 )  # fmt: skip
 
 LINE = 64
 """Bytes of a cache line: what an event touches of a client is cold, so it is kept in few."""
 
-READ_ONLY = ("first", "starts", "stops", "period")
+READ_ONLY = ("first", "starts", "stops", "period", *RATE_TABLES)
 ROWS, SLOTS, STEPS, STALENESS = 4096, 64, 4096, 1024
 """Rows of the tables that grow, at first."""
 
@@ -210,6 +222,7 @@ def make_world(
             losses=limits.losses,
             overhead_s=limits.overhead_s,
             shared=int(shared),
+            traced=int(clients.links is not None),
             powered=int(any(column.any() for column in power.values())),
         ),
         state=table(1, STATE, awaited=1, slots=1, made=1, most=1),
@@ -220,12 +233,14 @@ def make_world(
         tally=_lines(count, TALLY),
         journey=journey,
         **(network.tables(clients) if network is not None else no_tables()),
+        **rate_tables(clients),
         first=np.ascontiguousarray(there.first, np.int64),
         starts=np.ascontiguousarray(there.begin, np.int64),
         stops=np.ascontiguousarray(there.end, np.int64),
         period=np.ascontiguousarray(there.period, np.int64),
         rows=table(ROWS, ROW),
         steps=table(STEPS, STEP),
+        lessons=table(0, LESSON),
         staleness=np.zeros(STALENESS, np.int64),
         holders=np.zeros(SLOTS, np.int64),
         free=np.zeros(SLOTS, np.int64),

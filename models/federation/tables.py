@@ -3,13 +3,17 @@
 Time is int64 ticks of 1 ns (a training runs for weeks).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from mltwin.models.network.bandwidth.tables import REPEAT, STOP, CapacityTrace
 from mltwin.sim.errors import InputError
+from mltwin.sim.ticks import TICKS_PER_S as NETWORK_TICKS_PER_S
 
 TICKS_PER_S = 10**9
 MAX_S = 9.2e9
@@ -74,6 +78,148 @@ class Availability:
 
 
 @dataclass(frozen=True, eq=False)
+class LinkTraces:
+    """Rates of clients' links that change: traces of pieces of constant rate, shared by clients.
+
+    A client is at place `tick + offset` of its traces. `make` and `of` check them.
+
+    Attributes:
+        first: int64[T+1], rows of the pieces of a trace.
+        begin: int64[P] ticks at which a piece begins; 0 first, rising within a trace.
+        bytes_per_s: float64[P], 0 or more.
+        period: int64[T] ticks after which a trace starts again; 0: its last rate goes on.
+        down, up: int32[N], the trace of a client in each direction; -1: its constant rate.
+        offset: int64[N] ticks by which a client is ahead in its traces, 0 to 10^18.
+    """
+
+    first: Array
+    begin: Array
+    bytes_per_s: Array
+    period: Array
+    down: Array
+    up: Array
+    offset: Array
+
+    @classmethod
+    def of(
+        cls,
+        traces: Sequence[CapacityTrace],
+        *,
+        down: npt.ArrayLike,
+        up: npt.ArrayLike,
+        offset: npt.ArrayLike = 0,
+    ) -> "LinkTraces":
+        """Traces of the network's models, whose ticks of 1 ps are cut to whole ns.
+
+        Args:
+            traces: T of them; each repeats, or holds its last rate.
+            down, up: int[N] or one for all, the trace of a client; -1: its constant rate.
+            offset: int[N] ticks of 1 ns or one for all, where in its traces a client begins.
+
+        Raises:
+            InputError: a trace that stops or comes to stay at 0 (a transfer would never end), is
+                shorter than 1 ns, or is not there; columns of other lengths.
+        """
+        sides = np.broadcast_arrays(np.atleast_1d(down), np.atleast_1d(up), np.atleast_1d(offset))
+        coarser = NETWORK_TICKS_PER_S // TICKS_PER_S
+        begins, rates, periods, first = [], [], [], [0]
+        for trace in traces:
+            if trace.afterwards == STOP:
+                raise InputError(
+                    "the rate is 0 after its end: a transfer would never end",
+                    where=trace.name,
+                    mend='give a trace that repeats or holds ("repeat", "hold")',
+                )
+            begin = trace.ticks // coarser
+            last = np.append(np.diff(begin) > 0, True)  # of pieces that begin in the same ns
+            begins.append(begin[last])
+            rates.append(trace.bytes_per_s[last])
+            first.append(first[-1] + int(last.sum()))
+            whole = int(trace.end) // coarser
+            if whole <= begins[-1][-1]:
+                raise InputError("ends in the ns in which it begins", where=trace.name)
+            periods.append(whole if trace.afterwards == REPEAT else 0)
+        none = [np.zeros(0)]
+        return cls(
+            np.array(first, np.int64),
+            np.concatenate(begins or none).astype(np.int64),
+            np.concatenate(rates or none).astype(np.float64),
+            np.array(periods, np.int64),
+            sides[0].astype(np.int32),
+            sides[1].astype(np.int32),
+            sides[2].astype(np.int64),
+        )
+
+    def __post_init__(self) -> None:
+        where = "clients.links"
+        count = len(self.period)
+        if len(self.first) != count + 1 or len(self.begin) != len(self.bytes_per_s):
+            raise InputError("columns of the traces are of different lengths", where=where)
+        if not len(self.down) == len(self.up) == len(self.offset):
+            raise InputError(
+                f"{len(self.down)} clients down, {len(self.up)} up, {len(self.offset)} offsets",
+                where=where,
+            )
+        for trace in range(count):
+            wrong = self._wrong(trace)
+            if wrong:
+                raise InputError(wrong, where=f"{where}, trace {trace}")
+        for name, used in (("down", self.down), ("up", self.up)):
+            if len(used) and not (-1 <= used.min() <= used.max() < count):
+                raise InputError(
+                    "a client names a trace that is not there", where=f"{where}.{name}"
+                )
+        if len(self.offset) and not (0 <= self.offset.min() <= self.offset.max() <= 10**18):
+            raise InputError("is not 0 to 10^18 ticks", where=f"{where}.offset")
+
+    def _wrong(self, trace: int) -> str:
+        """What is wrong with a trace; "" if nothing."""
+        rows = slice(int(self.first[trace]), int(self.first[trace + 1]))
+        begin, rates, period = self.begin[rows], self.bytes_per_s[rows], int(self.period[trace])
+        if not len(begin):
+            return "has no piece"
+        if begin[0] != 0 or np.any(np.diff(begin) <= 0) or 0 < period <= begin[-1]:
+            return "its pieces do not begin at 0 and rise to below its period"
+        if not np.all(np.isfinite(rates) & (rates >= 0)):
+            return "a rate is not a number of 0 or more"
+        if rates[-1] == 0 if period <= 0 else not rates.any():
+            return "comes to stay at rate 0: a transfer would never end"
+        return "a period is below 0" if period < 0 else ""
+
+    def __len__(self) -> int:
+        return len(self.period)
+
+    @cached_property
+    def moved(self) -> Array:
+        """float64[P], bytes that can pass from the start of a trace to each of its pieces."""
+        return self._sums[0]
+
+    @cached_property
+    def whole(self) -> Array:
+        """float64[T], bytes that can pass in one period; infinite where the last rate goes on."""
+        return self._sums[1]
+
+    @cached_property
+    def _sums(self) -> tuple[Array, Array]:
+        moved, whole = np.zeros(len(self.begin)), np.full(len(self), np.inf)
+        for trace, period in enumerate(self.period.tolist()):
+            rows = slice(int(self.first[trace]), int(self.first[trace + 1]))
+            length = np.diff(np.append(self.begin[rows], period or self.begin[rows][-1]))
+            passed = np.cumsum(self.bytes_per_s[rows] * length / TICKS_PER_S)
+            moved[rows][1:] = passed[:-1]
+            if period:
+                whole[trace] = passed[-1]
+        return moved, whole
+
+    @property
+    def mean_bytes_per_s(self) -> Array:
+        """float64[T], mean rate of each trace in the long run."""
+        last = self.bytes_per_s[self.first[1:] - 1]
+        period = np.maximum(self.period, 1)
+        return np.where(self.period > 0, self.whole / (period / TICKS_PER_S), last)
+
+
+@dataclass(frozen=True, eq=False)
 class Clients:
     """N clients; made and checked by `make`.
 
@@ -82,7 +228,8 @@ class Clients:
         s_per_sample: float64[N], seconds to train on one sample of the reference model.
         jitter: float64[N], sigma of the log-normal factor of mean 1 on each dispatch's compute
             time; 0: none.
-        down_bytes_per_s, up_bytes_per_s: float64[N]; infinite: a transfer takes only latency.
+        down_bytes_per_s, up_bytes_per_s: float64[N]; infinite: a transfer takes only latency. Of
+            clients whose link follows a trace, its mean, for policies that ask how fast it is.
         latency_s: float64[N], added to each transfer.
         failure: float64[N], probability that a dispatch ends without a result, at a uniform point
             of its duration.
@@ -91,6 +238,7 @@ class Clients:
         memory_bytes: float64[N]; infinite where it does not matter.
         group: int32[N], which device model, site or class a client belongs to; -1 none.
         names: of groups.
+        links: rates that change; None: all are constant.
     """
 
     samples: Array
@@ -108,6 +256,7 @@ class Clients:
     group: Array
     names: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    links: LinkTraces | None = None
 
     @classmethod
     def make(
@@ -128,8 +277,10 @@ class Clients:
         group: npt.ArrayLike = -1,
         names: tuple[str, ...] = (),
         facts: dict[str, Any] | None = None,
+        links: LinkTraces | None = None,
     ) -> "Clients":
-        """Checked clients; scalars stand for all of them.
+        """Checked clients; scalars stand for all of them. Rates of links that follow a trace become
+        its mean.
 
         Raises:
             InputError: no client, a client without data, a negative, missing or impossible value
@@ -161,6 +312,8 @@ class Clients:
                 f"availability of {len(there.trace)} clients, samples of {len(count)}",
                 where="clients",
             )
+        if links is not None:
+            _means_of(links, columns, len(count))
         groups = np.broadcast_to(np.asarray(group, np.int32), count.shape).copy()
         return cls(
             samples=count,
@@ -168,6 +321,7 @@ class Clients:
             group=groups,
             names=names,
             facts=dict(facts or {}),
+            links=links,
             **columns,
         )
 
@@ -182,6 +336,18 @@ class Clients:
     def changed(self, **columns: Any) -> "Clients":
         """The same clients with some columns replaced (unchecked)."""
         return replace(self, **columns)
+
+
+def _means_of(links: LinkTraces, columns: dict[str, Array], count: int) -> None:
+    """Put the means of traces into the columns of the rates."""
+    if len(links.down) != count:
+        raise InputError(
+            f"links of {len(links.down)} clients, samples of {count}", where="clients.links"
+        )
+    means = links.mean_bytes_per_s
+    for name, trace in (("down_bytes_per_s", links.down), ("up_bytes_per_s", links.up)):
+        follows = trace >= 0
+        columns[name][follows] = means[trace[follows]]
 
 
 def _column(name: str, values: npt.ArrayLike, count: int, low: float, high: float) -> Array:
@@ -242,7 +408,8 @@ class Plan:
         overhead_s: of each dispatch at the client, before it trains.
         interruption: a client that leaves while at work loses it ("drop"), goes on when it is back
             ("pause") or ends it all the same ("finish").
-        detect_s: until the server knows of a loss; None: never.
+        detect_s: until the server knows of a loss; None: never, then a strategy needs a deadline or
+            more clients than it waits for: what is lost stays under way.
         aggregate_s, aggregate_s_per_update: server time of a step, before its version is sent.
         aggregation: a service whose model says how long a step takes (`aggregators.Service`), then
             `aggregate_s` and the rest come on top; None: there is none.

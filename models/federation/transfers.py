@@ -2,40 +2,73 @@
 
     WAITING -> (latency) -> DOWN -> (flow ends) -> WORK -> (compute, latency) -> UP -> (flow ends)
 
-A timer is that of the next stage, or of the loss of the client if that comes first.
+A timer is that of the next stage, or of the loss of the client if that comes first. Where a client
+that leaves pauses, latency and training pass only while it is there, and a flow is taken out when
+it leaves and started again, with the bytes that are left, when it returns. Where its own link
+follows a trace, the flow's cap does, and at rate 0 the flow waits too. Then the timer is that of
+leaving or returning, or of the next change of the rate.
 """
 
 from typing import Any
 
 import numpy as np
 
-from mltwin.models.network.shared import end_flow, next_end, pop_ended, settle, start_flow
+from mltwin.models.network.shared import (
+    end_flow,
+    next_end,
+    pop_ended,
+    set_cap,
+    settle,
+    start_flow,
+)
 from mltwin.sim.heap import heap_remove, heap_set, heap_time
 from mltwin.sim.jit import handler
 from mltwin.sim.ticks import NEVER
 
 from .events import RANK_ARRIVAL, RANK_LOSS, RANK_STAGE
 from .hooks import FAILED, OFFLINE
-from .presence import leaves
-from .tables import FINISH
+from .links import COARSER
+from .phases import STAYS
+from .presence import after_work, is_here, leaves, leaves_for_good, returns, worked_between
+from .rates import piece_at
+from .tables import FINISH, PAUSE
 
 WAITING, DOWN, WORK, UP, THERE = range(5)
 
 
 @handler
 def begin_stages(S: Any, client: int, fails: int) -> None:
-    """A dispatch begins; it fails at a tick, NEVER: not."""
-    x = S.work[client]
+    """A dispatch begins; it fails after so many ticks of work, NEVER: it does not."""
     j = S.journey[client]
+    begin = np.int64(S.work[client].begin)
     j.stage = WAITING
-    j.loss = fails
+    j.loss = after(S, client, begin, fails) if fails < NEVER else np.int64(NEVER)
     j.why = FAILED
     if S.par[0].interruption != FINISH:
-        gone = leaves(S, client, S.state[0].now)
+        now = S.state[0].now
+        pauses = S.par[0].interruption == PAUSE
+        gone = leaves_for_good(S, client) if pauses else leaves(S, client, now)
         if gone < j.loss:
             j.loss = gone
             j.why = OFFLINE
-    set_stage(S, client, x.begin + j.latency)
+    set_stage(S, client, after(S, client, begin, j.latency))
+
+
+@handler
+def after(S: Any, client: int, begin: int, work: int) -> int:
+    """When so many ticks of latency or training have passed; NEVER: it leaves for good before."""
+    if S.par[0].interruption != PAUSE or work == 0:
+        return begin + work
+    tick = after_work(S, client, begin, work)
+    return tick if tick >= 0 else np.int64(NEVER)
+
+
+@handler
+def between(S: Any, client: int, begin: int, now: int) -> int:
+    """Ticks of a dispatch that have passed from one tick to another; paused ones do not count."""
+    if S.par[0].interruption == PAUSE:
+        return worked_between(S, client, begin, now)
+    return max(np.int64(0), now - begin)
 
 
 @handler
@@ -52,9 +85,11 @@ def set_stage(S: Any, client: int, tick: int) -> None:
 
 @handler
 def next_stage(S: Any, client: int) -> None:
-    """Bytes begin to move."""
-    st = S.state[0]
+    """Bytes begin to move; or, while they do, the client leaves or returns or its rate changes."""
     j = S.journey[client]
+    if j.stage == DOWN or j.stage == UP:
+        move(S, client)
+        return
     up = 1 if j.stage == WORK else 0
     j.stage = UP if up == 1 else DOWN
     amount = S.par[0].up_bytes if up == 1 else S.par[0].down_bytes
@@ -62,13 +97,80 @@ def next_stage(S: Any, client: int) -> None:
         amount = S.own[client].up_bytes if up == 1 else S.own[client].down_bytes
     f = 2 * client + up
     S.flow[f].bytes = amount
+    j.waits = 0
     b = S.bundle[S.flow[f].bundle]
-    if amount <= 0.0 or (b.first == b.last and b.cap == np.inf):
+    free = b.first == b.last and b.cap == np.inf and trace_of(S, client) < 0
+    if amount <= 0.0 or free:
         end_stage(S, client)
         return
-    start_flow(S, f, st.now)
-    st.unsettled = 1
-    set_stage(S, client, np.int64(NEVER))
+    move(S, client)
+
+
+@handler
+def flow_of(S: Any, client: int) -> int:
+    """The flow of a client whose bytes move or wait."""
+    return 2 * client + (1 if S.journey[client].stage == UP else 0)
+
+
+@handler
+def trace_of(S: Any, client: int) -> int:
+    """The trace of a client's own link over which its bytes move or wait; -1: a constant rate."""
+    if S.par[0].traced == 0:
+        return np.int64(-1)
+    x = S.follows[client]
+    return np.int64(x.up) if S.journey[client].stage == UP else np.int64(x.down)
+
+
+@handler
+def rate_now(S: Any, client: int, trace: int) -> tuple[float, int]:
+    """The rate of a client's trace, bytes/s, and when its next piece begins; NEVER."""
+    now = np.int64(S.state[0].now)
+    place = now + S.follows[client].offset
+    period = np.int64(S.piece_period[trace])
+    if period > 0:
+        place %= period
+    first, last = S.piece_first[trace], S.piece_first[trace + 1]
+    row = piece_at(S, trace, place)
+    stop = np.int64(NEVER)
+    if row + 1 < last:
+        stop = now + (S.piece_begin[row + 1] - place)
+    elif period > 0 and last - first > 1:
+        stop = now + (period - place)
+    return S.piece_rate[row], stop
+
+
+@handler
+def move(S: Any, client: int) -> None:
+    """Bytes move or wait from now on: for their client, or for its link."""
+    st = S.state[0]
+    j = S.journey[client]
+    f = flow_of(S, client)
+    trace = trace_of(S, client)
+    rate, tick = np.inf, np.int64(NEVER)
+    if trace >= 0:
+        rate, tick = rate_now(S, client, trace)
+    pauses = S.par[0].interruption == PAUSE and j.waits < STAYS
+    away = pauses and not is_here(S, client, st.now)
+    if away or rate <= 0.0:
+        if S.flow[f].moving == 1:
+            S.flow[f].bytes = end_flow(S, f, st.now)
+            st.unsettled = 1
+        if away:
+            tick = returns(S, client, st.now)
+            j.waits += 1 if trace >= 0 else 0
+    else:
+        if S.flow[f].bytes <= 0.0:
+            end_stage(S, client)
+            return
+        if trace >= 0:
+            set_cap(S, f, rate * COARSER)
+            st.unsettled = 1
+        if S.flow[f].moving == 0:
+            start_flow(S, f, st.now)
+            st.unsettled = 1
+        if pauses:
+            tick = min(tick, leaves(S, client, st.now))
+    set_stage(S, client, tick if tick < j.loss else np.int64(NEVER))
 
 
 @handler
@@ -79,7 +181,7 @@ def end_stage(S: Any, client: int) -> None:
     if j.stage == DOWN:
         j.stage = WORK
         j.received = now
-        set_stage(S, client, now + S.work[client].compute + j.latency)
+        set_stage(S, client, after(S, client, now, S.work[client].compute + j.latency))
     else:
         j.stage = THERE
         heap_set(S, client, now, RANK_ARRIVAL)
@@ -125,9 +227,11 @@ def parts_done(S: Any, client: int) -> tuple[int, int, int, float, float]:
     if x.own == 1:
         down, up = S.own[client].down_bytes, S.own[client].up_bytes
     if j.stage == DOWN or j.stage == UP:
-        f = 2 * client + (1 if j.stage == UP else 0)
-        left = end_flow(S, f, st.now)
-        st.unsettled = 1
+        f = flow_of(S, client)
+        left = S.flow[f].bytes
+        if S.flow[f].moving == 1:
+            left = end_flow(S, f, st.now)
+            st.unsettled = 1
         if j.stage == UP:
             up -= left
         else:
@@ -137,12 +241,8 @@ def parts_done(S: Any, client: int) -> tuple[int, int, int, float, float]:
     if j.stage < DOWN:
         down = 0.0
     if j.stage < WORK:
-        return max(np.int64(0), st.now - x.begin), np.int64(0), np.int64(0), down, up
-    after = st.now - j.received
-    return (
-        j.received - x.begin,
-        min(after, x.compute),
-        max(after - x.compute, np.int64(0)),
-        down,
-        up,
-    )
+        return between(S, client, x.begin, st.now), np.int64(0), np.int64(0), down, up
+    received = between(S, client, x.begin, j.received)
+    rest = between(S, client, j.received, st.now)
+    compute = min(rest, x.compute)
+    return received, compute, rest - compute, down, up

@@ -99,11 +99,20 @@ class _Bundle:
 class Reference:
     """Flows over links, to their end: `run` fills `start` and `end` (ticks, by flow).
 
-    log holds (tick, what, which) in order: "change" of a link, "end" and "start" of a flow.
+    log holds (tick, what, which) in order: "change" of a link, "end" and "start" of a flow. Without
+    merge each flow is a bundle of its own, as in `tables.network_tables`.
     """
 
-    def __init__(self, bytes_per_s: Any, flows: FlowTable, changes: Changes | None = None) -> None:
+    def __init__(
+        self,
+        bytes_per_s: Any,
+        flows: FlowTable,
+        changes: Changes | None = None,
+        *,
+        merge: bool = True,
+    ) -> None:
         self.flows = flows
+        self.merge = merge
         self.changes = changes or Changes.none()
         self.links = [_Link(float(speed) / TICKS_PER_S) for speed in bytes_per_s]
         self.bundles: list[_Bundle] = []
@@ -120,7 +129,7 @@ class Reference:
     def _bundle(self, f: int) -> _Bundle:
         path = self.flows.links[self.flows.first[f] : self.flows.first[f + 1]].tolist()
         cap = float(self.flows.cap[f]) / TICKS_PER_S / float(self.flows.weight[f])
-        for bundle in self.bundles:
+        for bundle in self.bundles if self.merge else ():
             if bundle.path == path and bundle.cap == cap:
                 return bundle
         self.bundles.append(_Bundle(len(self.bundles), path, cap))

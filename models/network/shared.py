@@ -1,8 +1,8 @@
 """Flows that share links, as handlers over any World that has the tables of `network_tables`.
 
-Call `start_flow`, `pop_ended`, `end_flow` and `set_capacity` for all that happens at one instant,
-then `settle` once; `next_end` says when to come back. Rows of the table ``flow`` are the flows of
-the `FlowTable`; a flow's latency has passed when it is started.
+Call `start_flow`, `pop_ended`, `end_flow`, `set_cap` and `set_capacity` for all that happens at one
+instant, then `settle` once; `next_end` says when to come back. Rows of the table ``flow`` are the
+flows of the `FlowTable`; a flow's latency has passed when it is started.
 
     while pop_ended(S, now) >= 0: ...
     start_flow(S, f, now)
@@ -30,6 +30,7 @@ __all__ = [
     "network_tables",
     "next_end",
     "pop_ended",
+    "set_cap",
     "set_capacity",
     "settle",
     "start_flow",
@@ -119,6 +120,16 @@ def set_capacity(S: Any, link: int, bytes_per_s: float, now: int) -> None:
     y.touched = 2
     for k in range(y.first, y.first + y.crossing):
         _mark(S, S.cross[k].bundle)
+
+
+@handler
+def set_cap(S: Any, f: int, bytes_per_s: float) -> None:
+    """The cap of a flow changes, which is alone in its bundle and may move or not."""
+    c = S.flow[f].bundle
+    b = S.bundle[c]
+    b.cap = bytes_per_s / TICKS_PER_S / S.flow[f].weight
+    if b.members > 0:
+        _mark(S, c)
 
 
 @handler

@@ -39,6 +39,8 @@ class Anarchic(Strategy):
         rest_s: mean rest between two turns of a client, 0: none. All begin with a rest.
     """
 
+    ignores = frozenset({"selection", "steps", "epochs"})
+
     returns: int = 10
     server_lr: float = 5.0
     fewest: int = 1
@@ -97,15 +99,19 @@ class Anarchic(Strategy):
             self._work(server, self._absent.here(server, np.array([number], np.int32)))
 
     def _rest(self, server: Server, clients: Array) -> None:
+        from mltwin.sim.rng_compiled import exponentials
+
         turns = self._turns[clients]
-        rests = self.rest_s * rng_arrays.exponentials(server.seed, rng_arrays.THINK, clients, turns)
+        rests = self.rest_s * exponentials(server.seed, rng_arrays.THINK, clients, turns)
         for client, rest in zip(clients.tolist(), rests.tolist(), strict=True):
             server.timer(client, server.now + round(rest * TICKS_PER_S))
 
     def _work(self, server: Server, clients: Array) -> None:
         if not len(clients):
             return
-        draws = rng_arrays.uniforms(server.seed, rng_arrays.POLICY, clients, self._turns[clients])
+        from mltwin.sim.rng_compiled import uniforms
+
+        draws = uniforms(server.seed, rng_arrays.POLICY, clients, self._turns[clients])
         span = self.most - self.fewest + 1
         server.dispatch(clients, steps=self.fewest + (draws * span).astype(np.int64))
         self._turns[clients] += 1

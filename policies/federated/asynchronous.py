@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mltwin.models.federation.hooks import Arrivals, Server, Strategy
+from mltwin.models.federation.hooks import Arrivals, Lesson, Server, Strategy
 
 from .buffered import MANY, Buffered, Waiting
 from .limits import one_of, within
@@ -68,8 +68,15 @@ class FedAsync(Strategy):
     @property
     def automatic(self) -> tuple[int, int] | None:
         """(1, concurrency) where no update is discarded."""
-        plain = self.concurrency and self.max_staleness < 0
-        return (1, self.concurrency) if plain else None
+        return (1, self.concurrency) if self.max_staleness < 0 else None
+
+    @property
+    def lesson(self) -> Lesson:
+        """a_s (w_i - w), w_i = w_held + D."""
+        return Lesson(self._weights, mixes=True, local={"prox": self.prox} if self.prox else {})
+
+    def _weights(self, staleness: Array, clients: Array | None = None) -> Array:
+        return self.alpha * discount(self.weighting, staleness, self.a, self.b)
 
     def start(self, server: Server) -> None:
         """Put clients to work."""
@@ -77,9 +84,8 @@ class FedAsync(Strategy):
 
     def arrived(self, server: Server, arrivals: Arrivals) -> None:
         """Mix the models in, one after the other."""
-        done = arrivals.done
-        for row in range(len(done)):
-            self._mix(server, done.where(np.array([row])))
+        for one in arrivals.done.singly():
+            self._mix(server, one)
 
     def _mix(self, server: Server, one: Arrivals) -> None:
         staleness = server.staleness(one)
@@ -89,10 +95,12 @@ class FedAsync(Strategy):
         if not learns(server):
             server.step(None, used=one)
             return
-        weight = self.alpha * discount(self.weighting, staleness, self.a, self.b)
+        weight = self._weights(staleness)
         delta = server.train(one, prox=self.prox).delta if self.prox else server.train(one).delta
         back = server.held(one)[0] - server.weights
-        server.step(server.combine(weight, delta) + weight[0] * back, used=one)
+        back *= weight[0]
+        back += server.combine(weight, delta)
+        server.step(back, used=one)
 
 
 @named("strategy", "fedbuff", source="Nguyen et al. 2022 (arXiv 2106.06639), algorithm 1")
@@ -121,8 +129,17 @@ class FedBuff(Buffered):
     @property
     def automatic(self) -> tuple[int, int] | None:
         """(buffer, concurrency) where clients restart at once and no update is discarded."""
-        plain = self.concurrency and self.max_staleness < 0 and self.restart == "at once"
+        plain = self.max_staleness < 0 and self.restart == "at once"
         return (self.buffer, self.concurrency) if plain else None
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """eta_g / K (1 + s_i)^-a D_i; None where the weights of a step depend on one another."""
+        return Lesson(self._weights) if self.normalise == "count" else None
+
+    def _weights(self, staleness: Array, clients: Array | None = None) -> Array:
+        left = discount("polynomial", staleness, self.a, 0.0)
+        return self.server_lr * left / float(self.buffer)
 
     @property
     def most_at_work(self) -> int:
@@ -131,6 +148,8 @@ class FedBuff(Buffered):
 
     def coefficients(self, server: Server, batch: Waiting) -> Array:
         """float64[n], weights of the updates of a step."""
-        left = discount("polynomial", server.staleness(batch.arrivals), self.a, 0.0)
-        total = float(self.buffer) if self.normalise == "count" else float(left.sum())
-        return self.server_lr * left / total
+        staleness = server.staleness(batch.arrivals)
+        if self.normalise == "count":
+            return self._weights(staleness)
+        left = discount("polynomial", staleness, self.a, 0.0)
+        return self.server_lr * left / float(left.sum())

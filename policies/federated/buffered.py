@@ -31,6 +31,8 @@ class Waiting(NamedTuple):
 
 def joined(parts: list[Waiting]) -> Waiting:
     """All of some updates, in their order; there is at least one part."""
+    if len(parts) == 1:
+        return parts[0]
     columns: dict[str, Any] = {}
     for column in fields(Arrivals):
         values = [getattr(part.arrivals, column.name) for part in parts]

@@ -139,6 +139,8 @@ class FedCompass(Strategy):
         equal: w_i = 1/N; else p_i, a client's share of the samples.
     """
 
+    ignores = frozenset({"selection", "steps", "epochs"})
+
     least: int = 20
     most: int = 100
     patience: float = 1.2
@@ -169,8 +171,10 @@ class FedCompass(Strategy):
     def arrived(self, server: Server, arrivals: Arrivals) -> None:
         """Take the updates one after the other; send clients that were lost out again."""
         done = arrivals.done
-        for row in range(len(done)):
-            self._update(server, done.where(np.array([row])))
+        for one in done.singly():
+            self._update(server, one)
+        if done is arrivals:
+            return
         lost = arrivals.where(arrivals.status != 0).client
         for client in lost.tolist():
             if client in self._groups.of:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mltwin.models.federation.hooks import TICKS_PER_S, Arrivals, Clients, Plan, Server, Strategy
+from mltwin.models.federation.hooks import (
+    TICKS_PER_S,
+    Arrivals,
+    Clients,
+    Lesson,
+    Plan,
+    Server,
+    Strategy,
+)
 
 from .buffered import MANY, Buffered, Waiting, joined, step_with
 from .limits import one_of, within
@@ -85,6 +93,8 @@ class FedFix(Strategy):
         times: tau_i "known" (`expected_s`), or "counted": d_i = p_i times the periods since the
             last step with an update of i, which is right for jitter, shared links and absences.
     """
+
+    ignores = frozenset({"selection"})
 
     period_s: float = 0.0
     server_lr: float = 1.0
@@ -166,6 +176,7 @@ class Async(Buffered):
     weights: str = "fraboni"
     frequency: str = "known"
     _per_step: Array | None = field(init=False, repr=False, compare=False, default=None)
+    _share: Array | None = field(init=False, repr=False, compare=False, default=None)
     _count: Array | None = field(init=False, repr=False, compare=False, default=None)
     _steps: int = field(init=False, repr=False, compare=False, default=0)
 
@@ -174,27 +185,41 @@ class Async(Buffered):
         one_of(self, "weights", ("identical", "fraboni"))
         one_of(self, "frequency", ("known", "counted"))
 
+    @property
+    def automatic(self) -> tuple[int, int] | None:
+        """(buffer, all) where clients restart at once and no update is discarded."""
+        return (self.buffer, 0) if self.max_staleness < 0 and self.restart == "at once" else None
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """eta_g d_i D_i; None where what has been counted changes d_i."""
+        counted = self.weights == "fraboni" and self.frequency == "counted"
+        return None if counted else Lesson(self._weights)
+
+    def _weights(self, staleness: Array, clients: Array) -> Array:
+        if self.weights == "identical":
+            return np.full(len(clients), self.server_lr / self.buffer)
+        assert self._share is not None and self._per_step is not None
+        return self.server_lr * unbiased(self._share[clients], self._per_step[clients])
+
     def start(self, server: Server) -> None:
         """Put all clients to work."""
         times = expected_s(server.clients, server.plan, _parameters(server))
         known = self.frequency == "known"
         self._per_step = frequencies(times, buffer=self.buffer) if known else None
         self._count, self._steps = np.zeros(len(server.clients), np.int64), 0
+        self._share = server.clients.share
         super().start(server)
 
     def coefficients(self, server: Server, batch: Waiting) -> Array:
         """float64[n], weights of the updates of a step."""
-        assert self._count is not None
-        if self.weights == "identical":
-            return super().coefficients(server, batch)
+        who = batch.arrivals.client
+        if self.weights == "identical" or self.frequency == "known":
+            return self._weights(server.staleness(batch.arrivals), who)
+        assert self._count is not None and self._share is not None
         self._steps += 1
-        np.add.at(self._count, batch.arrivals.client, 1)
-        share = server.clients.share[batch.arrivals.client]
-        if self._per_step is not None:
-            frequency = self._per_step[batch.arrivals.client]
-        else:
-            frequency = self._count[batch.arrivals.client] / self._steps
-        return self.server_lr * unbiased(share, frequency)
+        np.add.at(self._count, who, 1)
+        return self.server_lr * unbiased(self._share[who], self._count[who] / self._steps)
 
 
 def _parameters(server: Server) -> int:

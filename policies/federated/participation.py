@@ -291,6 +291,8 @@ class Mifa(Rounds):
     client.
     """
 
+    ignores = frozenset({"combine"})
+
     clients: int = 0
     equal: bool = True
     _last: Any = field(init=False, repr=False, default=None)

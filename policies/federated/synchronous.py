@@ -142,7 +142,9 @@ class Rounds(Strategy):
         """The end of a round."""
         server.timer(DEADLINE, None)
         done = arrivals.done
-        server.cancel(np.setdiff1d(self._working, arrivals.client))
+        late = set(self._working.tolist()).difference(arrivals.client.tolist())
+        if late:
+            server.cancel(np.array(sorted(late), np.int32))
         if len(done) < self.minimum:
             server.discard(done)
             self._next(server, "brought too few updates")

@@ -29,6 +29,8 @@ class _Probes(Rounds):
         server_lr: step along each direction; about lr / d keeps it stable.
     """
 
+    ignores = frozenset({"codec", "attack", "combine", "steps", "epochs", "lr"})
+
     server_lr: float = 1e-3
     probes: int = 1
     radius: float = 1e-3

@@ -132,8 +132,8 @@ def test_time_passes_alike_with_and_without_a_model():
 def test_only_counting_strategies_say_that_they_are_automatic():
     assert make("strategy", {"name": "fedbuff", "concurrency": 50}).automatic == (10, 50)
     assert make("strategy", {"name": "fedasync", "concurrency": 7}).automatic == (1, 7)
+    assert make("strategy", {"name": "fedbuff", "concurrency": 0}).automatic == (10, 0)
     for spec in (
-        {"name": "fedbuff", "concurrency": 0},
         {"name": "fedbuff", "max_staleness": 5},
         {"name": "fedbuff", "restart": "at step"},
         {"name": "fedasync", "concurrency": 7, "max_staleness": 3},

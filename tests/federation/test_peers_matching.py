@@ -5,7 +5,7 @@ import pytest
 from peers_case import quadratics
 
 from mltwin.models.federation.peers.matching import LinUCB, Matchmaking, disjoint_pairs
-from mltwin.models.federation.peers.overlay import complete, ring
+from mltwin.models.federation.peers.overlay import complete, ring, star
 from mltwin.models.federation.peers.simulate import simulate_peers
 from mltwin.models.federation.tables import TICKS_PER_S, Clients, Plan
 from mltwin.sim.errors import InputError
@@ -80,6 +80,13 @@ def test_rounds_of_matches(match: str) -> None:
     )
     assert again.facts["rewards"] == found.facts["rewards"]
     assert np.array_equal(again.weights, found.weights)
+
+
+def test_pairs_are_edges_of_the_overlay() -> None:
+    """In a star only peer 0 has anybody to exchange with: one pair a round."""
+    plan = Plan(steps=2, lr=0.1, versions=5, model_bytes=200.0)
+    found = simulate_peers(peers(), star(8), Matchmaking(), plan, task=quadratics(8), seed=1)
+    assert found.facts["bytes_sent"]["exchange"] == 5 * 200.0
 
 
 def test_a_student_may_refuse_what_harms_it() -> None:

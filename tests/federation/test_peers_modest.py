@@ -99,6 +99,16 @@ def test_the_order_of_a_sample_is_that_of_the_hashes() -> None:
     ]  # fmt: skip
 
 
+def test_samples_are_of_all_peers_whatever_the_edges() -> None:
+    plan = Plan(versions=10, model_bytes=1e5)
+    runs = [
+        simulate_peers(peers(12), overlay, Modest(sample=4), plan, record=True)
+        for overlay in (ring(12), complete(12))
+    ]
+    assert np.array_equal(runs[0].log, runs[1].log)
+    assert all("not the edges" in run.facts["samples_of"] for run in runs)
+
+
 def test_rounds_without_churn() -> None:
     """Every round has its sample, s models go out and floor(0.8 s) make the average."""
     found = simulate_peers(

@@ -51,6 +51,16 @@ def test_every_algorithm_learns_digits(name: str) -> None:
     assert accuracy({"name": name, "clients": 10}) > (0.6 if slow else 0.7)
 
 
+def test_clients_that_adapt_their_step_size_learn() -> None:
+    found = run(
+        {"name": "fedhyper", "variant": "cl", "clients": 10}, who=digits()[1], task=digits()[0],
+        plan=PLAN, seed=3,
+    )  # fmt: skip
+    plain = run("fedavg", who=digits()[1], task=digits()[0], plan=PLAN, seed=3)
+    assert found.evaluations["accuracy"][-1] > 0.7
+    assert not np.array_equal(found.weights, plain.weights)
+
+
 def test_weights_that_forget_those_away_learn_more_slowly() -> None:
     """Under one seed: the same clients, batches and times."""
     participation = {"name": "participation", "mean": 0.2}

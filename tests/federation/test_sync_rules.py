@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sync_case import clients, quadratics, run
+from sync_case import Desk, arrivals, clients, quadratics, run, updates
 
 from mltwin.models.federation.learning.quadratic import QuadraticTask
 from mltwin.models.federation.server import RunServer
 from mltwin.models.federation.tables import Plan
 from mltwin.policies.federated.adaptive import FedAdagrad, FedAdam, FedYogi
+from mltwin.policies.federated.registry import make
 from mltwin.sim.errors import InputError
 
 ALL = {"clients": 6}
@@ -182,6 +183,33 @@ def test_fedhbm_goes_on_from_where_a_client_ended() -> None:
     assert np.abs(end - w).max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["local_ghbm", "fedhbm"])
+def test_remembered_momentum_counts_the_rounds_that_a_client_missed(name: str) -> None:
+    """Flat losses after a first push: with 60 % of dispatches lost the model must not run away."""
+    task = QuadraticTask(np.full((12, 1), 0.02), np.ones((12, 1)))
+    plan = Plan(steps=2, lr=0.1, versions=400, evaluate_every=400)
+    found = run({"name": name, "clients": 4}, task=task, who=clients(12, failure=0.6), plan=plan)
+    assert found.complete and found.clients["lost"].sum() > 1.2 * found.totals["used"]
+    assert abs(found.weights[0] - 1.0) < 0.1
+
+
+def test_rounds_missed_scale_momentum_to_the_mean_move() -> None:
+    """A client back after 5 rounds and one after 1: C = 1/3; alone after 5: C = 1/5."""
+    strategy = make("strategy", {"name": "local_ghbm", "clients": 2, "beta": 0.5})
+    desk = Desk(task=quadratics(), weights=np.zeros(4))
+    strategy.reset(desk)
+    for version, who in ((0, [0, 1]), (4, [1, 2])):
+        desk.version, desk.weights = version, np.full(4, float(version))
+        strategy.change(desk, arrivals(who), updates(np.zeros((2, 4))))
+    desk.version, desk.weights = 5, np.full(4, 5.0)
+    both = strategy.local(desk, arrivals([0, 1]))["correction"][:, 0]
+    scale = 0.5 / (0.05 * 4)
+    assert both == pytest.approx([scale / 3 * -5.0, scale / 3 * -1.0])
+    alone = strategy.local(desk, arrivals([0, 3]))["correction"][:, 0]
+    assert alone == pytest.approx([scale / 5 * -5.0, 0.0])
+    assert strategy.local(desk, arrivals([3])) == {}
+
+
 def test_fedhbm_needs_equal_steps() -> None:
     with pytest.raises(InputError, match="same number of steps"):
         run({"name": "fedhbm", **ALL}, plan=Plan(epochs=1, versions=1))
@@ -248,6 +276,30 @@ def test_hypergradients_are_those_of_the_code(variant: str) -> None:
             if variant == "gm":
                 w = w + 0.9 * h * last
         last = d + 0.9 * last if variant == "gm" and last is not None else d
+    assert np.abs(end - w).max() < 1e-5
+
+
+def test_hypergradients_of_clients_are_those_of_the_code() -> None:
+    task = QuadraticTask(np.array([[2.0, 0.5]] * 2), np.array([[1.0, -1.0], [3.0, 1.0]]))
+    plan = Plan(steps=4, lr=0.05, versions=6)
+    end = weights(
+        {"name": "fedhyper", "variant": "cl", "clients": 2, "equal": True},
+        task=task, who=clients(2), plan=plan,
+    )  # fmt: skip
+    w = d = np.zeros(2)
+    for _ in range(6):
+        moved = []
+        for centre in task.centre:
+            x, b, last = w, 1.0, d
+            for k in range(4):
+                s = -0.05 * b * task.curvature[0] * (x - centre)
+                x = x + s
+                if k:
+                    b = min(max(b * min(1.1, 1 + s @ last + 0.1 * (s @ d) / 2), 0.1), 10.0)
+                    last = s
+            moved.append(x - w)
+        d = np.mean(moved, axis=0)
+        w = w + d
     assert np.abs(end - w).max() < 1e-5
 
 

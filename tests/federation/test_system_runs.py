@@ -190,6 +190,19 @@ def test_what_cannot_go_on_ends_in_one_line(
     assert not run.complete and not run.violations
 
 
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_round_stays_open_for_losses_that_the_server_never_learns_of(reference: bool) -> None:
+    """Two of three updates came, the third never will: what came is kept, but makes no version."""
+    clients = Clients.make([1, 1, 1], s_per_sample=[1.0, 2.0, 3.0], failure=[0, 0, 1])
+    plan = Plan(steps=1, batch=1, versions=3, detect_s=None)
+    run = simulate(clients, Policies(Rounds(3, 3)), plan, reference=reference)
+    assert "a dispatch was lost and the server never learns of it" in run.ended
+    assert not run.complete and not run.violations and len(run.versions["version"]) == 0
+    assert run.totals["pending"] == 2 and run.end_s == 2.0
+    invited = simulate(clients, Policies(Rounds(3, 2)), plan, reference=reference)
+    assert invited.complete and invited.versions["used"].tolist() == [2, 2, 2]
+
+
 def test_a_strategy_in_circles_is_stopped() -> None:
     class Circles(Rounds):
         def start(self, server: Any) -> None:

@@ -41,7 +41,6 @@ def test_kernel_and_twin_agree_event_by_event_over_shared_links(block: int) -> N
     shared = 0
     for seed in range(150 * block, 150 * block + 150):
         clients, plan, key = random_federation(seed)
-        plan = replace(plan, interruption="drop" if plan.interruption == "pause" else "finish")
         links = random_links(seed, len(clients))
         fast, plain = (
             simulate(
@@ -139,10 +138,3 @@ def test_runs_over_links_that_cannot_be() -> None:
     links = SharedLinks.at_server(3, down_bytes_per_s=1.0, up_bytes_per_s=1.0)
     with pytest.raises(InputError, match="links of 3 clients, there are 2"):
         simulate(Clients.make([1, 1]), Policies(Rounds(1, 1)), Plan(versions=1), network=links)
-    with pytest.raises(InputError, match="cannot pause"):
-        simulate(
-            Clients.make([1, 1, 1]),
-            Policies(Rounds(1, 1)),
-            Plan(versions=1, interruption="pause"),
-            network=links,
-        )

@@ -9,6 +9,7 @@ from mltwin.models.network.shared import (
     network_tables,
     next_end,
     pop_ended,
+    set_cap,
     set_capacity,
     settle,
     start_flow,
@@ -18,10 +19,13 @@ from mltwin.sim.ticks import NEVER
 from mltwin.sim.world import World
 
 
-def drive(seed: int) -> int:
-    """Flows start, end, are taken out early and lose their links at random; how many ended."""
+def drive(seed: int, *, caps: bool = False) -> int:
+    """Flows start, end, are taken out early and lose their links at random; how many ended.
+
+    With caps each flow is alone in its bundle, and its own cap changes too.
+    """
     speed, flows, _ = crowd(seed, flows=60, links=12)
-    world = World(**network_tables(speed, flows, full_share=1))
+    world = World(**network_tables(speed, flows, full_share=1, merge=not caps))
     g = np.random.default_rng(seed)
     waiting, moving = list(range(len(flows))), set()
     now, ended, moved = 0, 0, 0.0
@@ -37,6 +41,10 @@ def drive(seed: int) -> int:
             assert 0.0 <= left <= flows.bytes[f] * (1 + 1e-12)
             moving.remove(f)
             moved += flows.bytes[f] - left
+        for _ in range(int(g.integers(0, 4)) if caps else 0):
+            which = sorted(moving) if g.random() < 0.8 else range(len(flows))
+            if len(which):
+                set_cap(world, int(g.choice(which)), float(g.choice([1e7, 4e8, 2e9, np.inf])))
         if g.random() < 0.2:
             link = int(g.integers(len(speed)))
             set_capacity(world, link, float(g.choice([0.0, 1e9, 5e9])), now)
@@ -63,4 +71,4 @@ def drive(seed: int) -> int:
 
 
 if __name__ == "__main__":
-    print(sum(drive(seed) for seed in range(6)))
+    print(sum(drive(seed) for seed in range(6)), sum(drive(seed, caps=True) for seed in range(6)))

@@ -15,6 +15,8 @@ much each client has; `skew` says what a split did to labels, and swaps some.
 Clients: `populations.population` joins a law of `speeds`, a law of `presences` and, by `copula`, a
 correlation between speed, availability, data and labels; `energy` adds watts and memory.
 
+Links that change: `link_traces` makes clients follow traces, drawn or measured.
+
 Measured clients: `fedscale` and `flash` (devices, availability), `throughput` (4G and 5G, MobiPerf,
 bandwidth traces), `latency` (matrices), `stragglers` (noise of machines) read the published files.
 `device_law` and `renewal` are laws fitted to them by `fits`, which `shipped` holds ready.

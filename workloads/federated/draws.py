@@ -16,8 +16,8 @@ Array = npt.NDArray[Any]
 
 _RANGE = 1 << 32
 
-SPEED, LINK, LATENCY, AVAILABILITY, OFFSET, COPULA, DEVICE, SIZES, JITTER, FAILURE = (
-    kind * _RANGE for kind in range(10)
+SPEED, LINK, LATENCY, AVAILABILITY, OFFSET, COPULA, DEVICE, SIZES, JITTER, FAILURE, TRACE, PLACE = (
+    kind * _RANGE for kind in range(12)
 )
 """Counters of `CLIENTS`."""
 

@@ -5,6 +5,7 @@ share a pool of traces (4,096 unless told otherwise) among the clients, each wit
 days of its own, so a million clients cost megabytes.
 """
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -22,8 +23,12 @@ from .draws import AVAILABILITY, OFFSET, Array, client_uniforms
 from .presence import DAY_S, Presence
 
 POOL = 4096
-MOST_STAYS = 10**8
+MOST_STAYS = 3 * 10**7
 """In the traces of a law together."""
+_MOST_KEPT = POOL * 14
+"""Days of all traces of a fitted law that are kept for the next run: some 10 MB."""
+_AT_A_TIME = 2**20
+"""Stays and gaps that are drawn together."""
 
 
 def always(clients: int, *, seed: int = 0) -> Availability:
@@ -156,77 +161,74 @@ def markov(
     _few(traces * period_s / (mean_on_s + mean_off_s), "markov")
     if slot_s:
         period_s = max(1, round(period_s / slot_s)) * slot_s
-    who, at = np.arange(traces), np.zeros(traces)
-    here = client_uniforms(seed, AVAILABILITY, who, 1) < mean_on_s / (mean_on_s + mean_off_s)
-    lists: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
-    number = 1
-    while len(who):
-        u = client_uniforms(seed, AVAILABILITY, who, number + 1)
-        lasts = -np.log1p(-u) * np.where(here, mean_on_s, mean_off_s)
-        if slot_s:
-            leave = slot_s / np.where(here, mean_on_s, mean_off_s)
-            with np.errstate(divide="ignore"):
-                lasts = slot_s * np.maximum(1.0, np.ceil(np.log1p(-u) / np.log1p(-leave)))
-        end = np.minimum(at + np.maximum(lasts, 1e-6), period_s)
-        for column, values in zip(lists, (who, at, end), strict=True):
-            column.append(values[here])
-        more = end < period_s
-        who, at, here = who[more], end[more], ~here[more]
-        number += 1
-    owner, begin, end = (np.concatenate(column) for column in lists)
-    order = np.lexsort((begin, owner))
-    counts = np.bincount(owner, minlength=traces)
-    presence = Presence(
-        np.concatenate(([0], np.cumsum(counts))), begin[order], end[order],
-        np.full(traces, period_s),
-    )  # fmt: skip
+    presence = _alternating(traces, mean_on_s, mean_off_s, slot_s, period_s, seed)
     found = presence.availability(clients, seed=seed, shift="any")
     slot = max(1, round(slot_s * TICKS_PER_S))
     return replace(found, offset=found.offset // slot * slot)
 
 
-def flash_strict(
-    clients: int,
-    *,
-    period_days: int = 14,
-    pool: int = POOL,
-    zones: int = 1,
-    start_hour: float = 0.0,
-    seed: int = 0,
-) -> Availability:
+def _fitted(name: str, about: str) -> Callable[..., Availability]:
+    """A law of phones that was fitted to traces (`shipped`), of its own name and docstring."""
+
+    def law(
+        clients: int,
+        *,
+        period_days: int = 14,
+        pool: int = POOL,
+        zones: int = 1,
+        start_hour: float = 0.0,
+        seed: int = 0,
+    ) -> Availability:
+        if period_days < 1 or pool < 1:
+            raise InputError(
+                f"{period_days} days, {pool} traces", where=name, mend="give 1 or more of both"
+            )
+        _few(period_days * min(_count(clients), pool), name)
+        if not 0.0 <= start_hour < 24.0:
+            raise InputError(f"start_hour is {start_hour}", where=name, mend="give 0 to below 24")
+        count = min(_count(clients), pool)
+        draw = _kept if count * period_days <= _MOST_KEPT else _drawn
+        traces = draw(name, count, period_days, seed)
+        found = traces.availability(clients, seed=seed, zones=zones, shift="days")
+        if not start_hour:
+            return found
+        later = (found.offset + round(start_hour * 3600) * TICKS_PER_S) % found.period[found.trace]
+        return replace(found, offset=later)
+
+    law.__name__ = law.__qualname__ = name.replace("-", "_")
+    law.__doc__ = about
+    return law
+
+
+def _drawn(name: str, traces: int, days: int, seed: int) -> Presence:
+    from .shipped import presence_law
+
+    return presence_law(name).draw(traces, period_s=days * DAY_S, seed=seed)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(name: str, traces: int, days: int, seed: int) -> Presence:
+    """The last few that were drawn: methods are compared on the same clients."""
+    found = _drawn(name, traces, days, seed)
+    for column in (found.first, found.begin_s, found.end_s, found.period_s):
+        column.flags.writeable = False
+    return found
+
+
+flash_strict = _fitted(
+    "flash-strict",
     """Phones idle, charging and on WiFi, as FLASH's by its stricter rule (fitted): there a tenth of
     the time, mostly at night. The sixth of users that never were in two days are not among them.
 
     `zones`: time zones, whole hours apart; `start_hour`: of the first zone when the run begins.
-    """
-    return _fitted("flash-strict", clients, period_days, pool, zones, start_hour, seed)
-
-
-def flash_loose(
-    clients: int,
-    *,
-    period_days: int = 14,
-    pool: int = POOL,
-    zones: int = 1,
-    start_hour: float = 0.0,
-    seed: int = 0,
-) -> Availability:
-    """As `flash_strict`, by FLASH's looser rule."""
-    return _fitted("flash-loose", clients, period_days, pool, zones, start_hour, seed)
-
-
-def fedscale(
-    clients: int,
-    *,
-    period_days: int = 14,
-    pool: int = POOL,
-    zones: int = 1,
-    start_hour: float = 0.0,
-    seed: int = 0,
-) -> Availability:
+    """,
+)
+flash_loose = _fitted("flash-loose", """As `flash_strict`, by FLASH's looser rule.""")
+fedscale = _fitted(
+    "fedscale",
     """As the FedScale clients that FLOAT chose (fitted to 60, of high duty): there three quarters
-    of the time."""
-    return _fitted("fedscale", clients, period_days, pool, zones, start_hour, seed)
+    of the time.""",
+)
 
 
 def file(
@@ -282,22 +284,46 @@ def duty_of(availability: Availability) -> Array:
     return np.asarray(duty[availability.trace])
 
 
-def _fitted(
-    name: str, clients: int, days: int, pool: int, zones: int, start_hour: float, seed: int
-) -> Availability:
-    from .shipped import presence_law
+def _alternating(
+    traces: int, mean_on_s: float, mean_off_s: float, slot_s: float, period_s: float, seed: int
+) -> Presence:
+    """Traces of exponential (with slots: geometric) stays and gaps, by turns.
 
-    if days < 1 or pool < 1:
-        raise InputError(f"{days} days, {pool} traces", where=name, mend="give 1 or more of both")
-    _few(days * min(_count(clients), pool), name)
-    if not 0.0 <= start_hour < 24.0:
-        raise InputError(f"start_hour is {start_hour}", where=name, mend="give 0 to below 24")
-    traces = presence_law(name).draw(min(_count(clients), pool), period_s=days * DAY_S, seed=seed)
-    found = traces.availability(clients, seed=seed, zones=zones, shift="days")
-    if not start_hour:
-        return found
-    later = (found.offset + round(start_hour * 3600) * TICKS_PER_S) % found.period[found.trace]
-    return replace(found, offset=later)
+    The k-th stay or gap of a trace is drawn with counter k + 2. All traces are drawn some turns
+    ahead at a time, about as many as they need; what is past the end is cut off.
+    """
+    means = np.array([mean_on_s, mean_off_s])
+    who, at, turn = np.arange(traces), np.zeros(traces), 0
+    # Row of `means` that a trace's even turns are of.
+    even = (client_uniforms(seed, AVAILABILITY, who, 1) >= mean_on_s / means.sum()).astype(np.int64)
+    owners, begins, ends = [], [], []
+    while len(who):
+        turns = int(min(2.2 * period_s / means.sum() + 8, max(1, _AT_A_TIME // len(who))))
+        number = turn + np.arange(turns)
+        away = (even[:, None] + number) % 2
+        u = client_uniforms(seed, AVAILABILITY, who[:, None], number + 2)
+        end = np.add.accumulate(np.c_[at, _lengths(u, means[away], slot_s)], axis=1)
+        begin, end = end[:, :-1], np.minimum(end[:, 1:], period_s)
+        row, column = np.nonzero((away == 0) & (begin < period_s))
+        owners.append(who[row])
+        begins.append(begin[row, column])
+        ends.append(end[row, column])
+        more = end[:, -1] < period_s
+        who, at, even, turn = who[more], end[more, -1], even[more], turn + turns
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    first = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=traces))))
+    begin_s, end_s = (np.concatenate(columns)[order] for columns in (begins, ends))
+    return Presence(first, begin_s, end_s, np.full(traces, period_s))
+
+
+def _lengths(u: Array, mean_s: Array, slot_s: float) -> Array:
+    """float64[...]: stays and gaps of these means, at least a microsecond or a slot."""
+    if not slot_s:
+        return np.maximum(-np.log1p(-u) * mean_s, 1e-6)
+    with np.errstate(divide="ignore"):
+        slots = np.ceil(np.log1p(-u) / np.log1p(-slot_s / mean_s))
+    return np.asarray(slot_s * np.maximum(1.0, slots))
 
 
 def _count(clients: int) -> int:

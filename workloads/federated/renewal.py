@@ -28,6 +28,7 @@ LEVELS = np.array(
 )
 _FEWEST = 20  # stays that a part of the day needs for a law of its own
 _MOST = 100_000  # intervals of one trace
+_AHEAD, _AT_A_TIME = 32, 2**17  # turns that are drawn together: of a trace, of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +82,25 @@ class PresenceLaw:
         at = client_uniforms(seed, AVAILABILITY, who, 2) * DAY_S
         owners, begins, ends = [], [], []
         number, end_s = 3, warm + period_s
+        ahead, row = np.zeros((traces, 0)), who  # draws of the next turns, and a trace's row in it
+        turn = 0
         while len(who):
-            away = _quantile(self.away_s[kind], client_uniforms(seed, AVAILABILITY, who, number))
+            if 2 * turn == ahead.shape[1]:
+                count = 2 * min(_AHEAD, 1 + _AT_A_TIME // len(who))
+                ahead = client_uniforms(seed, AVAILABILITY, who[:, None], number + np.arange(count))
+                row, turn = np.arange(len(who)), 0
+            away = _quantile(self.away_s[kind], ahead[row, 2 * turn])
             begin = np.rint(self._later(at, away))
             part = (begin % DAY_S // (DAY_S / PARTS)).astype(np.int64)
-            u = client_uniforms(seed, AVAILABILITY, who, number + 1)
-            end = begin + np.maximum(1.0, np.rint(_quantile(self.stay_s[kind, part], u)))
+            lasts = _quantile(self.stay_s[kind, part], ahead[row, 2 * turn + 1])
+            end = begin + np.maximum(1.0, np.rint(lasts))
             seen = (end > warm) & (begin < end_s)
             owners.append(who[seen])
             begins.append(np.maximum(begin[seen] - warm, 0.0))
             ends.append(np.minimum(end[seen], end_s) - warm)
             goes_on = end < end_s
-            who, kind, at = who[goes_on], kind[goes_on], end[goes_on]
-            number += 2
+            who, kind, at, row = who[goes_on], kind[goes_on], end[goes_on], row[goes_on]
+            number, turn = number + 2, turn + 1
             if number > 2 * _MOST:
                 raise InputError(
                     "comes and goes too often", where=self.name, mend="shorten period_s"

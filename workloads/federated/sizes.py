@@ -6,6 +6,8 @@ from mltwin.sim.errors import InputError
 
 from .draws import SIZES, Array, client_normals, client_uniforms
 
+_MOST = 2.0**53
+
 
 def log_normal(
     clients: int, *, mean: float, sigma: float = 1.0, least: int = 1, seed: int = 0
@@ -17,7 +19,7 @@ def log_normal(
     _check(clients, mean, sigma, "sigma")
     z = client_normals(seed, SIZES, np.arange(clients))
     drawn = mean * np.exp(sigma * z - sigma * sigma / 2.0)
-    return np.maximum(np.rint(drawn), least).astype(np.int64)
+    return _whole(drawn, least)
 
 
 def zipf(
@@ -32,7 +34,15 @@ def zipf(
     drawn = client_uniforms(seed, SIZES, np.arange(clients))
     rank[np.argsort(drawn, kind="stable")] = np.arange(1, clients + 1)
     share = rank**-exponent
-    return np.maximum(np.rint(share / share.mean() * mean), least).astype(np.int64)
+    return _whole(share / share.mean() * mean, least)
+
+
+def _whole(drawn: Array, least: int) -> Array:
+    """int64[...]. Raises InputError: more than a client can have."""
+    most = float(drawn.max())
+    if not most < _MOST:
+        raise InputError(f"a client of {most:.3g} samples", where="sizes", mend="lower the mean")
+    return np.maximum(np.rint(drawn), least).astype(np.int64)
 
 
 def _check(clients: int, mean: float, spread: float, what: str) -> None:

@@ -25,6 +25,12 @@ from .json_map import read_json
 _COLUMNS = ("seq_num", "radio_type", "throughput_mbps")
 
 
+def is_throughput(source: Source) -> bool:
+    """Whether a file begins like FLOAT's CSV."""
+    head = source.head(1)
+    return bool(head) and set(_COLUMNS) <= {cell.strip() for cell in head[0].split(",")}
+
+
 def read_throughput(path: str | os.PathLike[str]) -> dict[str, list[CapacityTrace]]:
     """Capacity traces of FLOAT's CSV by radio type, one for each run of following seconds.
 
@@ -69,8 +75,8 @@ def read_throughput(path: str | os.PathLike[str]) -> dict[str, list[CapacityTrac
 def links_of(traces: Iterable[CapacityTrace | str | os.PathLike[str]], **options: Any) -> Array:
     """float64[n], mean bytes/s of bandwidth traces, or of their files (Mahimahi, HSDPA, UCC 5G).
 
-    What a client of a population has is a constant rate; give whole traces to a network model
-    where the change matters. Options go to `read_bandwidth`.
+    For constant rates of the same mean; `link_traces` makes clients follow the whole traces.
+    Options go to `read_bandwidth`.
 
     Raises:
         InputError: as `read_bandwidth`; a trace that carries nothing.

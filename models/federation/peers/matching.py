@@ -17,7 +17,8 @@ of different make distil from each other's text; here all peers have one model, 
 mixes in the teacher's weights. The code pairs (i, j) with i < j only, so that peer 0 never teaches;
 here each peer of a pair may be the student. None of the paper's figures has been reproduced.
 
-A round begins when all have ended the last one: all train, send their profile, are paired; the
+A teacher may send to a student along an edge of the overlay, of any of its phases. A round begins
+when all have ended the last one: all train, send their profile, are paired; the
 teacher's model (or `exchange_bytes`) goes to the student at min(up, down) plus latency.
 """
 

@@ -19,9 +19,10 @@ code, sacs-epfl/plexus, dlsim/plexus/community.py.
   samples' worth of peers, who pass it on with their next model; who leaves by the rules
   (`graceful`) does so too, and an aggregator hands over. A crash tells nobody.
 
-Messages other than models take the latency only. Models (with a view) share the links of both ends
-in equal parts (`flows`), then take the latency. What has begun to flow is lost if an end leaves;
-what is past that arrives unless the receiver is away.
+Any peer may send to any: samples are of all peers, and of the overlay only the latencies count (the
+result's `facts["samples_of"]` says so). Messages other than models take the latency only. Models
+(with a view) share the links of both ends in equal parts (`flows`), then take the latency. What has
+begun to flow is lost if an end leaves; what is past that arrives unless the receiver is away.
 
 A version is the first average of a round.
 
@@ -195,7 +196,10 @@ def _timeline(setting: Setting, raw: ModestRaw) -> Timeline:
         complete=raw.complete,
         steps=raw,
         log=log if setting.record else None,
-        facts={"aggregates": len(raw.aggregates)},
+        facts={
+            "aggregates": len(raw.aggregates),
+            "samples_of": "all peers: of the overlay only the latencies count, not the edges",
+        },
     )
 
 

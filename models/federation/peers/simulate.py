@@ -28,7 +28,7 @@ def simulate_peers(
 
     Args:
         clients: the peers: speed, links, availability, data.
-        overlay: who talks to whom, and how far they are apart.
+        overlay: who talks to whom, and how far they are apart (in MoDeST any peer talks to any).
         protocol: `DPSGD`, `Gossip`, `Modest` or `Matchmaking`.
         plan: local training, and when the run ends; its fields on the server's time do not apply.
         task: what is learned; None: time only.

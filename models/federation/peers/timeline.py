@@ -80,6 +80,12 @@ class Setting:
             raise InputError(
                 f"an overlay of {self.overlay.peers} peers, {self.peers} clients", where="overlay"
             )
+        if self.clients.links is not None:
+            raise InputError(
+                "the links of peers do not follow traces",
+                where="clients.links",
+                mend="give them constant rates",
+            )
         if plan.versions is None and plan.updates is None and plan.until_s is None:
             raise InputError(
                 "a target alone may never end the run",
