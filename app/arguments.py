@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mltwin import Scenario
 
+PLOTS = (".png", ".svg", ".pdf")
+"""Endings of files that plots are drawn to."""
+
 
 def assignments(texts: list[str] | None) -> dict[str, Any]:
     """The fields that `--set FIELD=VALUE` changes, with their values.
@@ -43,4 +46,23 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(
             f"unknown value {value!r}", where=option, mend=f"use one of {', '.join(choices)}"
+        )
+
+
+def check_ending(path: Path | None, option: str, endings: tuple[str, ...]) -> None:
+    """Raises InputError for a file that could not be written, before anything runs, not after:
+    another ending, or a folder that is not there."""
+    from mltwin import InputError
+
+    if path is None:
+        return
+    if not path.name.lower().endswith(endings):
+        raise InputError(
+            f"cannot write {path.name!r:.60}", where=option, mend=f"use {' or '.join(endings)}"
+        )
+    if not path.parent.is_dir():
+        raise InputError(
+            f"cannot be written: there is no folder {str(path.parent)!r:.200}",
+            where=option,
+            mend="make it first",
         )

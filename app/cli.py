@@ -8,6 +8,7 @@ Modules that take time to load are imported inside the commands, so that `--help
 import os
 import re
 import sys
+import threading
 from typing import Annotated, NoReturn
 
 import typer
@@ -94,7 +95,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     0 done, 1 a failure, 2 wrong input, 3 a broken invariant, 130 interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_guarded(gather_limits(given)))
+    code = _guarded(gather_limits(given))
+    if code == INTERRUPTED:
+        _leave_threads()
+    sys.exit(code)
+
+
+def _leave_threads() -> None:
+    """End an interrupted process though runs are under way in threads, which it would wait for."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in others):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def gather_limits(arguments: list[str]) -> list[str]:

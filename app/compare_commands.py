@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import check_choice, load_scenario
+from .arguments import PLOTS, check_choice, check_ending, load_scenario
 from .console import progress_bar, show_json, show_tables, split_words, tell
 from .run_commands import (
     ErrorBars,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TABLES = ("means", "differences", "runs", "fields")
 FORMATS = ("table", "json", "markdown", "csv")
-_PLOTS = (".png", ".svg", ".pdf")
 _MOST_SEEDS = 1_000_000
 
 
@@ -75,8 +74,8 @@ def compare(
     chosen = _table_of(table, least)
     check_choice("--table", chosen, TABLES)
     check_choice("--format", format, FORMATS)
-    _check_ending(report, "--report", (".html", ".htm"))
-    _check_ending(plot, "--plot", _PLOTS)
+    check_ending(report, "--report", (".html", ".htm"))
+    check_ending(plot, "--plot", PLOTS)
     share = None if least is None else parse_share(least)
     wanted = None if seeds is None else parse_seeds(seeds)
     draws = None if error_bars is None else _draws(error_bars)
@@ -198,16 +197,6 @@ def _refuse_for_stored(given: dict[str, Any]) -> None:
             raise InputError(
                 "changes nothing: all runs are stored ones", where=option, mend="leave it out"
             )
-
-
-def _check_ending(path: Path | None, option: str, endings: tuple[str, ...]) -> None:
-    """Refused before anything runs, not after."""
-    from mltwin import InputError
-
-    if path is not None and path.suffix.lower() not in endings:
-        raise InputError(
-            f"cannot write {path.name!r:.60}", where=option, mend=f"use {' or '.join(endings)}"
-        )
 
 
 def _print(

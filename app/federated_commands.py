@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import assignments, check_choice
+from .arguments import PLOTS, assignments, check_choice, check_ending
 from .compare_commands import parse_seeds
 from .console import progress_bar, show_json, show_tables, split_words, tell
 from .run_commands import ProgressJson, Set, Workers, _print_result, _run_one, say_if_cold
@@ -48,6 +48,8 @@ def run(
 ) -> None:
     """Run a federation: what it learns, when, and what it costs."""
     check_choice("--format", format, ("table", "json"))
+    check_ending(plot, "--plot", PLOTS)
+    check_ending(timeline, "--timeline", (".json", ".json.gz"))
     loaded = _scenario(scenario, set_, strategy)
     options: dict[str, Any] = {"record": True} if timeline is not None else {}
     if reference:
@@ -108,6 +110,8 @@ def compare(
     axes = split_words(against) or ["time", "rounds", "bytes", "joules"]
     for axis in axes:
         check_choice("--against", axis, ("time", "rounds", "updates", "bytes", "joules"))
+    check_ending(plot, "--plot", PLOTS)
+    check_ending(report, "--report", (".html", ".htm"))
     methods = _methods(scenarios or [None], strategies, set_)
     say_if_cold(*methods.values())
     with progress_bar("comparing", as_json=progress_json) as update:
@@ -130,6 +134,8 @@ def compare(
         show_json(found.data())
     else:
         _show(format, *tables)
+    for note in found.notes:
+        tell(f"note: {note}")
 
 
 @federated.command("strategies")

@@ -25,6 +25,12 @@ BARS: dict[str, Bar] = {
 CHILD = "benchmarks.federated_child"
 FEDBUFF = {"name": "fedbuff", "buffer": 100, "concurrency": 1000}
 MODELS = {"softmax": [60, 10], "mlp": [60, 32, 10]}
+# Key -> strategy, versions of a run, updates that count as one.
+SMALL_STEPS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "fedasync_updates_per_s": ({"name": "fedasync", "concurrency": 1_000}, 20_000, 1),
+    "afa_updates_per_s": ({"name": "afa_cd", "rest_s": 1.0}, 1_000, 1),
+    "rounds_of_ten_per_s": ({"name": "fedavg", "clients": 10}, 3_000, 10),
+}
 ROUNDS = 9
 FLOWER_CLIENTS = {"softmax 1e3": 200, "softmax 1e5": 40, "softmax 1e7": 4}
 """Models of the size sweep that Flower is asked for, and clients of a round there."""
@@ -39,6 +45,19 @@ def _learning() -> Group:
         )  # fmt: skip
         figures[f"{name}_client_rounds_per_s_1t"] = answer["per_s"]
         detail[name] = answer
+    return Group(figures, detail)
+
+
+def _strategies() -> Group:
+    """Strategies that step often: with each update, with every tenth, with rounds of ten."""
+    figures, detail = {}, {}
+    for key, (strategy, versions, updates_of_one) in SMALL_STEPS.items():
+        answer = ask(
+            "learning", module=CHILD, sizes=MODELS["softmax"], clients=10_000, versions=versions,
+            strategy=strategy, rounds=ROUNDS, evaluate_every=1_000,
+        )  # fmt: skip
+        figures[key] = answer["per_s"] / updates_of_one
+        detail[key] = {"strategy": strategy, **answer}
     return Group(figures, detail)
 
 
@@ -125,6 +144,7 @@ def parity(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 GROUPS: dict[str, Callable[[], Group]] = {
     "learning": _learning,
+    "strategies": _strategies,
     "training": _training,
     "events": _events,
     "million": _million,

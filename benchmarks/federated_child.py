@@ -40,6 +40,7 @@ def learning(
     strategy: dict[str, Any],
     rounds: int,
     threads: int = 1,
+    evaluate_every: int = EVALUATE_EVERY,
 ) -> dict[str, Any]:
     """Client updates per second of a run that learns: events, training, steps, evaluation."""
     from mltwin.models.federation.learning.mlp import MlpTask
@@ -54,7 +55,7 @@ def learning(
         name="clouds",
     )
     task = MlpTask(examples, tuple(sizes[1:-1]), threads=threads)
-    every = max(1, min(EVALUATE_EVERY, versions))
+    every = max(1, min(evaluate_every, versions))
     plan = Plan(steps=STEPS, batch=BATCH, lr=LR, versions=versions, evaluate_every=every)
     people = population(examples.samples, down_bytes_per_s=5e6, up_bytes_per_s=1e6)
     found = timed(lambda seed: run(people, strategy, plan, seed, task), rounds)

@@ -76,10 +76,11 @@ class FederatedScenario(_scenario.Scenario):
     @model_validator(mode="after")
     def _together(self) -> "FederatedScenario":
         if self.stop.at_target and self.target.accuracy is None:
+            learns = self.model.level not in ("time", "quadratic")
             raise InputError(
-                "there is no target to stop at",
+                "there is no accuracy to stop at",
                 where="stop.at_target",
-                mend="give target.accuracy",
+                mend="give target.accuracy" if learns else "leave it out, or learn a softmax model",
             )
         aims = self.target.accuracy is not None or self.target.loss is not None
         if self.model.level == "time" and aims:
@@ -108,6 +109,11 @@ class FederatedScenario(_scenario.Scenario):
             if getattr(self, kind) != type(self).model_fields[kind].default:
                 raise InputError(
                     "peers have no server", where=kind, mend="leave it out, or leave out `peers`"
+                )
+        for name in ("aggregate_s", "aggregate_s_per_update", "detect_s"):
+            if getattr(self.training, name) != Training.model_fields[name].default:
+                raise InputError(
+                    "peers have no server", where=f"training.{name}", mend="leave it out"
                 )
 
     def simulate(

@@ -1,6 +1,7 @@
 """Who takes part in a `FederatedScenario`: speeds, links, availability, energy."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from .text import Cell, Table
 
 if TYPE_CHECKING:
     from mltwin.models.federation.learning.tables import Examples
+    from mltwin.models.federation.tables import LinkTraces
 
     from .federated import FederatedScenario
 
 BYTES_OF_MBIT = 1e6 / 8
 _BY_LABEL = "by_label"
+_LAWS = ("speed", "availability", "correlation", "down_trace", "up_trace")
+_WILD = "*?["
 
 
 def clients_of(
@@ -43,6 +47,7 @@ def clients_of(
             labels=_labels(scenario, examples),
             energy=given.energy,
             seed=own_seed,
+            links=_links(scenario, len(counts), own_seed),
             **{**_columns(scenario), **_radio(scenario, len(counts), own_seed)},
         )
     except InputError as error:
@@ -93,6 +98,53 @@ def _radio(scenario: "FederatedScenario", clients: int, seed: int) -> dict[str, 
         raise InputError(error.message, where=where, mend=error.mend) from None
 
 
+def _links(scenario: "FederatedScenario", clients: int, seed: int) -> "LinkTraces | None":
+    """Rates of the clients' links that change; None where all are constant.
+
+    Raises InputError: as `workloads.federated.link_traces`, or links of other kinds beside them.
+    """
+    from mltwin.workloads.federated.link_traces import link_traces
+
+    specs = {side: getattr(scenario.clients, f"{side}_trace") for side in ("down", "up")}
+    given = {side: spec for side, spec in specs.items() if spec is not None}
+    for side in given:
+        if scenario.peers is not None:
+            raise InputError(
+                "links that follow traces do not go with 'peers'",
+                where=f"clients.{side}_trace",
+                mend="leave it out, or leave out `peers`",
+            )
+    if not given:
+        return None
+    laws = {side: _law(scenario, spec, f"clients.{side}_trace") for side, spec in given.items()}
+    return link_traces(clients, down=laws.get("down"), up=laws.get("up"), seed=seed)
+
+
+def trace_paths(scenario: "FederatedScenario") -> list[str]:
+    """The files that the clients' links follow, as the scenario names their place.
+
+    Raises InputError where there is none.
+    """
+    from mltwin.workloads.federated.link_traces import trace_files
+
+    found: list[str] = []
+    for spec in (scenario.clients.down_trace, scenario.clients.up_trace):
+        if isinstance(spec, dict) and "path" in spec:
+            given = str(spec["path"])
+            root, rest = _rooted(given)
+            place = scenario.resolve_path(root)
+            files = trace_files(str(place / rest))
+            found += [str(Path(root) / file.relative_to(place)) for file in files]
+    return found
+
+
+def _rooted(path: str) -> tuple[str, str]:
+    """A path in two: up to its first part with a wildcard, and the rest."""
+    parts = Path(path).parts
+    wild = next((k for k, part in enumerate(parts) if set(part) & set(_WILD)), len(parts))
+    return str(Path(*parts[:wild])), str(Path(*parts[wild:]))
+
+
 def _whole(spec: Mapping[str, float], kind: Any) -> dict[str, float]:
     """Counts as whole numbers: a field of numbers makes fractions of them."""
     known = parameters_of(kind, frozenset())
@@ -103,16 +155,17 @@ def _whole(spec: Mapping[str, float], kind: Any) -> dict[str, float]:
 def _within(error: InputError) -> InputError:
     """An error of the population, with the field that it is of."""
     place = error.where or ""
-    if place.split(".")[0] in ("speed", "availability", "correlation"):
+    if place.replace(":", ".").split(".")[0] in _LAWS:
         return InputError(error.message, where=f"clients.{place}", mend=error.mend)
     return error if place.startswith("clients") else placed(error, "clients")
 
 
 def _law(scenario: "FederatedScenario", spec: Spec, where: str) -> Spec:
-    """A law with its file found from the scenario's folder."""
+    """A law with its file, or files, found from the scenario's folder."""
     name, given = named(spec, where)
     if "path" in given:
-        given["path"] = str(scenario.resolve_path(str(given["path"])))
+        root, rest = _rooted(str(given["path"]))
+        given["path"] = str(scenario.resolve_path(root) / rest)
     return {"name": name, **given}
 
 
@@ -150,11 +203,12 @@ def _needed(examples: "Examples | None", where: str) -> "Examples":
 
 
 def laws() -> dict[str, Mapping[str, Callable[..., Any]]]:
-    """The laws of speed and of availability, by name."""
+    """The laws of speed, of availability and of links that change, by name."""
+    from mltwin.workloads.federated.link_traces import LINKS
     from mltwin.workloads.federated.presences import PRESENCES
     from mltwin.workloads.federated.speeds import SPEEDS
 
-    return {"speed": SPEEDS, "availability": PRESENCES}
+    return {"speed": SPEEDS, "availability": PRESENCES, "down_trace, up_trace": LINKS}
 
 
 def laws_table() -> Table:
@@ -209,4 +263,7 @@ def clients_table(scenario: "FederatedScenario", seed: int) -> Table:
             rows.append([name, *[None] * (len(QUANTILES) + 1)])
     heads = ["", *(f"{100 * q:g} %" for q in QUANTILES), "mean"]
     title = f"{len(clients):,} clients of {scenario.label}"
-    return Table(heads, rows, title=title, caption="-: unlimited, or always there")
+    caption = "-: unlimited, or always there"
+    if clients.links is not None:
+        caption += "; means of links that follow traces"
+    return Table(heads, rows, title=title, caption=caption)

@@ -8,6 +8,7 @@ seeds of their own before the methods are ranked on others.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mltwin.sim.errors import InputError
 
 from .comparison import Comparison, as_scenario
 from .comparison import compare as compare_runs
+from .federated_metrics import is_of_target
 from .federated_plots import AXES, band, plot_curves, target_of
 from .federated_result import FederatedResult
 from .fields import close_to
@@ -119,7 +121,8 @@ class FederatedComparison:
             heads += [f"reach {target:g}", "time (s)", *(head for head, _, _ in spent)]
             heads.append("time vs first")
         rows = [self._row(name, metric, costs, target is not None) for name in self.runs.names]
-        caption = f"means over {len(self.runs.runs[self.runs.names[0]])} seeds"
+        seeds = len(self.runs.runs[self.runs.names[0]])
+        caption = f"means over {seeds} seeds" if seeds > 1 else "one seed"
         if target is not None:
             caption += "; to the target: medians, not reached is infinite"
         return Table(heads, rows, caption=caption + self._tuning_text())
@@ -177,6 +180,21 @@ class FederatedComparison:
             chosen = ", ".join(f"{key} = {show(value)}" for key, value in one.chosen.items())
             rows.append([one.name, chosen or "nothing to tune", one.tried, ", ".join(one.edge)])
         return Table(["method", "chosen", "choices", "at the edge"], rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the runs say of themselves, each once with its method and how many runs say it.
+
+        Not which targets were missed: the table tells that.
+        """
+        found: list[str] = []
+        for name, group in self.results.items():
+            said = Counter(note for run in group for note in run.notes)
+            for note, times in said.items():
+                if not is_of_target(note):
+                    some = f" ({times} of {len(group)} runs)" if times < len(group) else ""
+                    found.append(f"{name}: {note}{some}")
+        return found
 
     def data(self) -> dict[str, Any]:
         """Metrics of each run, and what was tuned, as plain data."""

@@ -9,6 +9,17 @@ from mltwin.sim.errors import InputError
 from .fields import Section, Spec
 
 MAX_S = 9.2e9
+LEVEL_FIELDS = {
+    "hidden": ("mlp",),
+    "l2": ("softmax", "mlp"),
+    "loss": ("torch",),
+    "parameters": ("quadratic",),
+    "condition": ("quadratic",),
+    "spread": ("quadratic",),
+    "noise": ("quadratic",),
+}
+"""Fields of `Model` that only some levels have; at the others they are remarked on, so that a
+scenario may be looked at by one level and by another."""
 
 
 class Population(Section):
@@ -25,6 +36,12 @@ class Population(Section):
         None, gt=0, le=1e9, description="to each client, in place of the law's; none: unlimited"
     )
     up_mbit_per_s: float | None = Field(None, gt=0, le=1e9, description="from each client")
+    down_trace: Spec | None = Field(
+        None,
+        description="a rate to each client that changes over time: 3g, 4g, 5g, broadband, "
+        "streaming, or { name = 'files', path = a file, a folder or a pattern }",
+    )
+    up_trace: Spec | None = Field(None, description="the same from each client")
     radio: dict[str, float] | None = Field(
         None,
         description="links by SINR around a radio station, with its parameters ({}: as they are): "
@@ -68,12 +85,33 @@ class Population(Section):
                     raise InputError(
                         "a radio link says it", where=f"clients.{name}", mend="leave it out"
                     )
+        for side in ("down", "up"):
+            if getattr(self, f"{side}_trace") is not None:
+                self._refuse_beside(side)
+        if self.energy is not None:
+            for name in ("compute_w", "send_w", "receive_w"):
+                if getattr(self, name):
+                    raise InputError(
+                        "clients.energy says it",
+                        where=f"clients.{name}",
+                        mend="leave one of them out",
+                    )
         if self.label is not None and not any("label" in pair for pair in self.correlation):
             raise InputError(
                 "there is no correlation with it", where="clients.label",
                 mend="give speed_label or availability_label in clients.correlation",
             )  # fmt: skip
         return self
+
+    def _refuse_beside(self, side: str) -> None:
+        """A link whose rate follows a trace has no other rate."""
+        for name in (f"{side}_mbit_per_s", "radio"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"clients.{side}_trace says it",
+                    where=f"clients.{name}",
+                    mend="leave one of them out",
+                )
 
 
 class Data(Section):
@@ -179,6 +217,16 @@ class Training(Section):
     )
     evaluate_every: int = Field(1, ge=1, le=10**9, description="versions between evaluations")
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Training":
+        if self.lr_decay != 1.0 and self.lr_decay_every == 0:
+            raise InputError(
+                "it would never decay",
+                where="training.lr_decay",
+                mend="give training.lr_decay_every, in versions",
+            )
+        return self
+
 
 class Stop(Section):
     """When a run ends: at the first of these; without one after 100 versions (10,000 with
@@ -243,6 +291,18 @@ class Network(Section):
             raise InputError(
                 "rates of cells, of which there are none", where="network.cells", mend="give cells"
             )
+        if self.cells and self.topology is None and all(rate is None for rate in cells):
+            raise InputError(
+                "cells without a rate limit nothing",
+                where="network.cells",
+                mend="give cell_down_mbit_per_s or cell_up_mbit_per_s",
+            )
+        if self.server and self.topology is None:
+            raise InputError(
+                "is a rank of a topology, and there is none",
+                where="network.server",
+                mend="give network.topology, or leave it out",
+            )
         others = (self.down_gbit_per_s, self.up_gbit_per_s, *cells)
         if self.topology is not None and (self.cells or any(rate is not None for rate in others)):
             raise InputError(
@@ -264,3 +324,22 @@ class Peers(Section):
     across_ms: float = Field(
         0.0, ge=0, le=1e6, description="else: peers stand at random in a square of this side"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Peers":
+        if _name(self.protocol) == "modest" and _name(self.overlay) not in ("ring", "complete"):
+            raise InputError(
+                "MoDeST draws its samples from all peers",
+                where="peers.overlay",
+                mend="leave it out",
+            )
+        if self.latency_file is not None and self.across_ms:
+            raise InputError(
+                "peers.latency_file says it", where="peers.across_ms", mend="leave one of them out"
+            )
+        return self
+
+
+def _name(spec: Spec) -> Any:
+    """The name of a specification; None where it has none."""
+    return spec if isinstance(spec, str) else spec.get("name")

@@ -19,6 +19,7 @@ GB = 1e9
 JOULES_PER_KWH = 3.6e6
 RISING = ("accuracy", "auc")
 """Metrics of a model of which more is better."""
+_TARGET = "The target,"
 
 
 def metrics_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> dict[str, float]:
@@ -184,20 +185,26 @@ def notes_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[st
         found.append(f"The run ended early: {facts['ended']}.")
     for name, target in facts["targets"].items():
         if first_beyond(tables["evaluations"], name, target) is None:
-            found.append(f"The target, {name} {target:g}, was not reached.")
+            found.append(f"{_TARGET} {name} {target:g}, was not reached.")
     return found
+
+
+def is_of_target(note: str) -> bool:
+    """Whether a note of a run says that a target was not reached."""
+    return note.startswith(_TARGET)
 
 
 def _run_notes(said: Mapping[str, Any]) -> list[str]:
     """What the server or its strategy tells of a run."""
     found = []
-    if blind := said.get("blind_handovers"):
-        found.append(
-            f"{blind} times the server went on without updates that were lost, which it could not "
-            "know (training.detect_s = 'never'): give its strategy a deadline."
-        )
     if said.get("inversion_left_at", -1) >= 0:
         found.append(f"Updates were inverted until version {said['inversion_left_at']}.")
+    filled = said.get("latencies", {})
+    if filled.get("mirrored") or filled.get("median"):
+        found.append(
+            f"Latencies that {filled['source']} lacks: {filled['mirrored']} taken from the way "
+            f"back, {filled['median']} from the median of all."
+        )
     return found
 
 

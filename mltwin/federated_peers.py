@@ -15,6 +15,7 @@ from .fields import close_to
 if TYPE_CHECKING:
     from mltwin.models.federation.outcome import FederatedRun
     from mltwin.models.federation.peers.overlay import Overlay
+    from mltwin.workloads.federated.latency import LatencyMatrix
 
     from .federated import FederatedScenario
     from .federated_run import Lowered
@@ -69,8 +70,22 @@ def torus(peers: int) -> "Overlay":
     return ours.torus(rows, peers // rows)
 
 
-def overlay_of(scenario: "FederatedScenario", peers: int, seed: int) -> "Overlay":
-    """Who talks to whom, and how far they are apart.
+def latencies_of(scenario: "FederatedScenario") -> "LatencyMatrix | None":
+    """The file of latencies that a scenario names.
+
+    Raises InputError: what is wrong with the file.
+    """
+    if scenario.peers is None or scenario.peers.latency_file is None:
+        return None
+    from mltwin.workloads.federated.latency import read_latency_matrix
+
+    return read_latency_matrix(scenario.resolve_path(scenario.peers.latency_file))
+
+
+def overlay_of(
+    scenario: "FederatedScenario", peers: int, seed: int, sites: "LatencyMatrix | None" = None
+) -> "Overlay":
+    """Who talks to whom, and how far they are apart; `sites`: the latencies, where read before.
 
     Raises InputError: an unknown overlay or parameter, or what it refuses.
     """
@@ -85,11 +100,9 @@ def overlay_of(scenario: "FederatedScenario", peers: int, seed: int) -> "Overlay
         more["seed"] = seed
     own = frozenset({"peers", "seed"})
     found: Overlay = made(known, {"name": name, **given}, peers, where=where, own=own, **more)
-    if scenario.peers.latency_file is not None:
-        from mltwin.workloads.federated.latency import read_latency_matrix
-
-        path = scenario.resolve_path(scenario.peers.latency_file)
-        return found.with_latency(read_latency_matrix(path).seconds)
+    sites = latencies_of(scenario) if sites is None else sites
+    if sites is not None:
+        return found.with_latency(sites.seconds)
     if scenario.peers.across_ms > 0:
         across = ours.positions(peers, seed, across_s=scenario.peers.across_ms / 1000)
         return found.with_latency(across)
@@ -120,9 +133,10 @@ def run_peers(
     """
     from mltwin.models.federation.peers.simulate import simulate_peers
 
-    overlay, protocol = overlay_of(scenario, len(lowered.clients), seed), protocol_of(scenario)
+    sites, protocol = latencies_of(scenario), protocol_of(scenario)
+    overlay = overlay_of(scenario, len(lowered.clients), seed, sites)
     try:
-        return simulate_peers(
+        run = simulate_peers(
             lowered.clients,
             overlay,
             protocol,
@@ -134,6 +148,9 @@ def run_peers(
         )
     except InputError as error:
         raise _within(error) from None
+    if sites is not None:
+        run.facts["latencies"] = sites.facts
+    return run
 
 
 def check_peers(scenario: "FederatedScenario", lowered: "Lowered", seed: int) -> None:

@@ -13,11 +13,12 @@ from mltwin.models.federation.tables import Clients, Plan
 from mltwin.sim.errors import InputError, MltwinError
 
 from .federated_aggregation import check_service, service_of
-from .federated_clients import clients_of
+from .federated_clients import clients_of, trace_paths
 from .federated_data import counts_of, examples_of, has_examples, task_of
 from .federated_network import network_of
 from .federated_result import FederatedResult
 from .federated_specs import from_file, is_file, named, policy_entry, policy_of
+from .federated_unused import SERVERS, unused
 
 if TYPE_CHECKING:
     from mltwin.models.federation.learning.tables import Examples
@@ -114,8 +115,9 @@ def lower(scenario: "FederatedScenario", seed: int) -> Lowered:
     counts = counts_of(scenario, seed) if examples is None else examples.samples
     clients, remarks = clients_of(scenario, counts, examples, seed)
     task = task_of(scenario, examples, clients.share, seed)
+    policies = policies_of(scenario)
     found = {
-        "costs": scenario.costs.model_dump(),
+        "costs": _prices(scenario),
         "targets": {
             name: value for name, value in scenario.target.model_dump().items() if value is not None
         },
@@ -123,10 +125,18 @@ def lower(scenario: "FederatedScenario", seed: int) -> Lowered:
         "parameters": 0 if task is None else int(task.parameters),
         "data": None if examples is None else examples.name,
         "protocol": "" if scenario.peers is None else named(scenario.peers.protocol, "peers")[0],
-        "remarks": remarks,
+        "remarks": [*remarks, *unused(scenario, policies.strategy)],
         "sources": sources_of(scenario),
     }
-    return Lowered(clients, policies_of(scenario), plan_of(scenario), task, examples, found)
+    return Lowered(clients, policies, plan_of(scenario), task, examples, found)
+
+
+def _prices(scenario: "FederatedScenario") -> dict[str, Any]:
+    """Prices and watts of the server's side; peers have none, and pay for the clients' energy."""
+    prices = scenario.costs.model_dump()
+    if scenario.peers is None:
+        return prices
+    return prices | dict.fromkeys(SERVERS, 0.0)
 
 
 def policies_of(scenario: "FederatedScenario") -> Policies:
@@ -195,6 +205,7 @@ def _files(scenario: "FederatedScenario") -> Iterator[str]:
     for spec in (scenario.dataset.source, scenario.clients.speed, scenario.clients.availability):
         if isinstance(spec, dict) and "path" in spec:
             yield str(spec["path"])
+    yield from trace_paths(scenario)
     if scenario.peers is not None and scenario.peers.latency_file is not None:
         yield scenario.peers.latency_file
     if scenario.network is not None and isinstance(scenario.network.topology, dict):
@@ -266,7 +277,7 @@ def has_field(scenario: "Scenario", path: str) -> bool:
     kind, _, rest = path.partition(".")
     if kind in KINDS:
         spec = getattr(scenario, kind)
-        if spec is None or not rest:
+        if spec is None or not rest or getattr(scenario, "peers", None) is not None:
             return False
         entry = policy_entry(kind, named(spec, kind)[0], scenario.resolve_path)
         return rest in entry.parameters

@@ -67,14 +67,18 @@ def _retold(cls: type[BaseModel], error: ValidationError, where: str | None) -> 
     reports = error.errors(include_url=False)
     # An unknown key explains a missing one, so it is told first.
     report = min(reports, key=lambda r: r["type"] != "extra_forbidden")
-    loc = tuple(part for part in report["loc"] if not _is_union_tag(part))
+    loc = _steps(report)
     path = ".".join(str(part) for part in loc)
     message, mend = _told(cls, report, loc)
-    if len(reports) > 1:
-        more = len(reports) - 1
+    if more := len({_steps(other) for other in reports}) - 1:
         mend += f" (and {more} more)" if mend else f"{more} more error{'s' if more > 1 else ''}"
     place = ": ".join(part for part in (where, path) if part)
     return InputError(message, where=place or None, mend=mend or None)
+
+
+def _steps(report: Any) -> tuple[Any, ...]:
+    """Where an error is; the members of a union all tell the same place."""
+    return tuple(part for part in report["loc"] if not _is_union_tag(part))
 
 
 def _told(cls: type[BaseModel], report: Any, loc: tuple[Any, ...]) -> tuple[str, str]:
@@ -103,7 +107,10 @@ def _is_union_tag(part: Any) -> bool:
     return isinstance(part, str) and (part in _TAGS or "[" in part)
 
 
-_TAGS = {"str", "int", "float", "bool", "none", "Section"}
+_TAGS = {
+    "str", "int", "float", "bool", "none", "Section",
+    "constrained-str", "constrained-int", "constrained-float",
+}  # fmt: skip
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

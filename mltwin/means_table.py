@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def means_table(compared: "Comparison", metrics: Sequence[str]) -> Table:
-    """One row a metric, one column a scenario, then one column a difference to the first."""
+    """One row a metric, one column a scenario, then one column a difference to the first.
+
+    Where some runs of a scenario lack a metric, its mean is of the others, which is said: it is
+    no candidate for the best.
+    """
     names, others = compared.names, compared.names[1:]
     rows, best = [], set()
     for i, metric in enumerate(metrics):
@@ -23,7 +27,9 @@ def means_table(compared: "Comparison", metrics: Sequence[str]) -> Table:
         row += [_cell(compared, n, metric, v) for n, v in zip(names, means, strict=True)]
         row += [_difference_text(compared, name, metric) for name in others]
         rows.append(row)
-        if (winner := _best(means, direction(metric))) is not None:
+        every = [_has_all(compared, name, metric) for name in names]
+        known = [mean if whole else None for mean, whole in zip(means, every, strict=True)]
+        if (winner := _best(known, direction(metric))) is not None:
             best.add((i, 1 + winner))
     count = max(len(group) for group in compared.runs.values())
     columns = ["metric", *names, *(f"{name} vs first" for name in others)]
@@ -44,8 +50,16 @@ def _mean(compared: "Comparison", name: str, metric: str) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
+def _has_all(compared: "Comparison", name: str, metric: str) -> bool:
+    """Whether each of a scenario's runs has a metric."""
+    return len(compared.values(name, metric)) == len(compared.runs[name])
+
+
 def _cell(compared: "Comparison", name: str, metric: str, mean: float | None) -> float | str | None:
     """A scenario's mean of a metric, with its error bar if it has one."""
+    if mean is not None and not _has_all(compared, name, metric):
+        runs = compared.runs[name]
+        return f"{show(mean)} ({len(compared.values(name, metric))} of {len(runs)})"
     bounds = None if mean is None else mean_interval(compared.runs[name], metric)
     if bounds is None or bounds[0] == bounds[1]:
         return mean

@@ -1,7 +1,7 @@
 """The charts of the federated page. No Streamlit here."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
@@ -10,12 +10,13 @@ from mltwin.timelines.chart import beside_axis, title
 from .federated_view import AXIS_TITLES, LAST_RANK, FederatedView
 from .theme import PALETTE
 
-_LEGEND = alt.Legend(
-    orient="top", direction="horizontal", offset=4, columns=3, labelLimit=160,
-    symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3,
-)  # fmt: skip
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NARROW = 9  # letters of a name of which three go beside each other in half a small page
 _SHORT = "format(datum.value, '~s')"
 _BELOW = alt.Axis(labelExpr=_SHORT, tickCount=5, labelFlush=True)
+_GRADIENT = alt.ExprRef("min(160, width - 30)")
 _ROWS = {"availability": ("rarely there", "often there"), "samples": ("little data", "much data")}
 
 
@@ -60,7 +61,12 @@ def _good(field: str, metric: str) -> alt.Y:
 
 def _colour(names: Sequence[str]) -> alt.Color:
     scale = alt.Scale(domain=list(names), range=list(PALETTE[: len(names)]))
-    return alt.Color("method:N", title=None, scale=scale, legend=_LEGEND)
+    columns = 3 if max(len(name) for name in names) <= _NARROW else 2
+    legend = alt.Legend(
+        orient="top", direction="horizontal", offset=4, columns=columns, labelLimit=110,
+        symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3,
+    )  # fmt: skip
+    return alt.Color("method:N", title=None, scale=scale, legend=legend)
 
 
 def _target(target: float) -> alt.Chart:
@@ -110,7 +116,7 @@ def staleness_chart(view: FederatedView, name: str) -> alt.TopLevelMixin:
                 alt.Tooltip("share:Q", title="of the used updates", format=".1%"),
             ],
         )
-        .properties(height=190, title=title("staleness of used updates (versions)"))
+        .properties(height=190, title=title("staleness (versions)"))
     )
 
 
@@ -123,14 +129,14 @@ def participation_chart(view: FederatedView, name: str) -> alt.TopLevelMixin:
         alt.Chart(rows)
         .mark_rect()
         .encode(
-            x=_rank("speed:O", "fast", "slow", "ascending"),
-            y=_rank("row:O", few, many, "descending"),
+            x=_rank(rows["speed"], "fast", "slow", "ascending"),
+            y=_rank(rows["row"], few, many, "descending"),
             color=alt.Color(
                 "used:Q",
                 title=None,
                 scale=alt.Scale(scheme="viridis", domain=[0, most]),
                 legend=alt.Legend(
-                    orient="top", format="~s", gradientLength=160, tickCount=4, offset=2
+                    orient="top", format="~s", gradientLength=_GRADIENT, tickCount=4, offset=2
                 ),
             ),
             tooltip=[
@@ -143,11 +149,14 @@ def participation_chart(view: FederatedView, name: str) -> alt.TopLevelMixin:
     )
 
 
-def _rank(field: str, first: str, last: str, sort: Any) -> Any:
-    """An axis of ranks with words at its ends."""
+def _rank(ranks: "pd.Series[int]", first: str, last: str, sort: Any) -> Any:
+    """An axis of ranks with words at its ends; clients that are all alike share one rank, and there
+    is nothing to say of it."""
+    encode = alt.X if ranks.name == "speed" else alt.Y
+    if ranks.nunique() == 1:
+        return encode(f"{ranks.name}:O", axis=None)
     words = f"datum.value == 0 ? '{first}' : datum.value == {LAST_RANK} ? '{last}' : ''"
     domain = list(range(LAST_RANK + 1))
     axis = alt.Axis(labelExpr=words, labelAngle=0, ticks=False, domain=False, title=None,
                     labelOverlap=False, labelLimit=90)  # fmt: skip
-    encode = alt.X if field.startswith("speed") else alt.Y
-    return encode(field, sort=sort, scale=alt.Scale(domain=domain), axis=axis)
+    return encode(f"{ranks.name}:O", sort=sort, scale=alt.Scale(domain=domain), axis=axis)

@@ -1,6 +1,7 @@
 """The choices of the federated page, and the scenarios that they stand for."""
 
 import pprint
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ MIN_ALPHA, MAX_ALPHA = 0.01, 10.0
 """Of the Dirichlet split."""
 MAX_SAMPLES = 200_000_000
 """Samples that clients of all runs may train on, tuning included."""
+CONSTANT = "constant"
+"""Links of clients whose rates do not change."""
 OVERLAYS = ("ring", "torus", "complete", "star", "exponential", "regular")
 TUNE: Mapping[str, tuple[str, Sequence[float]] | None] = {
     "nothing": None,
@@ -28,6 +31,8 @@ TUNE: Mapping[str, tuple[str, Sequence[float]] | None] = {
 """What may be chosen for each method before they are ranked: a field and its values."""
 _TUNING_RUNS = 9
 _LEARNING = ("softmax", "mlp")
+_WITHOUT_OVERLAY = "modest"
+_AGAIN = re.compile(r"(.+) ([2-9])")
 Parameters = dict[str, Any]
 
 FIELDS: Fields = {
@@ -71,6 +76,7 @@ _USUAL = {
 DEFAULTS: dict[str, Any] = {
     "methods": ["fedavg", "fedbuff", "fedasync"],
     "parameters": {},
+    "links": CONSTANT,
     "overlay": "ring",
     "split": "dirichlet",
     "alpha": 0.1,
@@ -88,6 +94,24 @@ def methods() -> dict[str, str]:
     return found | {f"{PEERS}{row[1]}": str(row[2]) for row in strategies("protocol").rows}
 
 
+def base_of(method: str) -> str:
+    """What a method is: `fedprox` of `fedprox 2`, which is it once more with other parameters."""
+    again = _AGAIN.fullmatch(method)
+    return again[1] if again else method
+
+
+def once_more(method: str, chosen: Sequence[str]) -> str:
+    """The name under which a method is compared once more, beside those that are chosen."""
+    base = base_of(method)
+    return next(name for k in range(2, MAX_METHODS + 2) if (name := f"{base} {k}") not in chosen)
+
+
+def has_overlay(methods: Sequence[str]) -> bool:
+    """Whether any method is of peers that talk to neighbours."""
+    mine = [base_of(name) for name in methods if name.startswith(PEERS)]
+    return any(name != PEERS + _WITHOUT_OVERLAY for name in mine)
+
+
 def parameters_of(method: str) -> Parameters:
     """The parameters of a method that a form can show, with their defaults.
 
@@ -96,6 +120,7 @@ def parameters_of(method: str) -> Parameters:
     from mltwin.federated_peers import protocol_parameters
     from mltwin.federated_specs import policy_entry
 
+    method = base_of(method)
     _refuse_unknown(method, methods(), "methods")
     if method.startswith(PEERS):
         found = protocol_parameters()[method.removeprefix(PEERS)]
@@ -138,10 +163,15 @@ def presences() -> tuple[str, ...]:
     return _laws("availability")
 
 
+def links() -> tuple[str, ...]:
+    """What the clients' links may be like: constant, or drawn from a chain."""
+    return (CONSTANT, *_laws("down_trace, up_trace"))
+
+
 def _laws(kind: str) -> tuple[str, ...]:
     from mltwin.federated_clients import laws
 
-    return tuple(name for name in laws()[kind] if name != "file")
+    return tuple(name for name in laws()[kind] if name not in ("file", "files"))
 
 
 def sources() -> tuple[str, ...]:
@@ -174,8 +204,20 @@ def scenarios(choices: Mapping[str, Any]) -> list[Scenario]:
         check_scenario({**base, "name": method, **_of_method(choices, method)})
         for method in choices["methods"]
     ]
+    _refuse_twins(found)
     _check_work(choices)
     return found
+
+
+def _refuse_twins(found: Sequence[Scenario]) -> None:
+    """Raises InputError: two methods that are one."""
+    first: dict[str, str] = {}
+    for one in found:
+        other = first.setdefault(one.hash, one.name)
+        if other != one.name:
+            raise InputError(
+                f"is the same as {other!r}", where=one.name, mend="change one of its parameters"
+            )
 
 
 def _base(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +226,8 @@ def _base(choices: Mapping[str, Any]) -> dict[str, Any]:
     for path in paths_of(FIELDS):
         section, _, name = path.partition(".")
         data.setdefault(section, {})[name] = choices[path]
+    if choices["links"] != CONSTANT:
+        data["clients"].update(down_trace=choices["links"], up_trace=choices["links"])
     alpha = choices["alpha"]
     split = choices["split"]
     data["dataset"]["split"] = {"name": split, "alpha": alpha} if split == "dirichlet" else split
@@ -193,11 +237,11 @@ def _base(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_method(choices: Mapping[str, Any], method: str) -> dict[str, Any]:
-    given = given_parameters(choices, method)
-    if method.startswith(PEERS):
-        protocol = {"name": method.removeprefix(PEERS), **given}
-        return {"peers": {"protocol": protocol, "overlay": choices["overlay"]}}
-    return {"strategy": {"name": method, **given}}
+    given, base = given_parameters(choices, method), base_of(method)
+    if base.startswith(PEERS):
+        peers: dict[str, Any] = {"protocol": {"name": base.removeprefix(PEERS), **given}}
+        return {"peers": peers | ({"overlay": choices["overlay"]} if has_overlay([base]) else {})}
+    return {"strategy": {"name": base, **given}}
 
 
 def _check_names(choices: Mapping[str, Any]) -> None:
@@ -210,16 +254,22 @@ def _check_names(choices: Mapping[str, Any]) -> None:
         )
     known = methods()
     for name in chosen:
-        _refuse_unknown(name, known, "methods")
+        _refuse_unknown(base_of(name), known, "methods")
     for place, offered in (
         ("clients.speed", speeds()),
         ("clients.availability", presences()),
+        ("links", links()),
         ("dataset.source", sources()),
         ("split", splits()),
         ("overlay", OVERLAYS),
         ("tune", tuple(TUNE)),
     ):
         _refuse_unknown(choices[place], offered, place)
+    if choices["links"] != CONSTANT and any(name.startswith(PEERS) for name in chosen):
+        raise InputError(
+            "peers have links of constant rates", where="links",
+            mend="choose constant links, or methods with a server",
+        )  # fmt: skip
 
 
 def _refuse_unknown(name: str, known: Any, where: str) -> None:
@@ -263,7 +313,7 @@ def command_words(choices: Mapping[str, Any], files: Sequence[str]) -> list[str]
 
 def file_of(method: str) -> str:
     """What the file of a method's scenario is called."""
-    return f"{method.replace(PEERS, 'peers-')}.toml"
+    return f"{method.replace(PEERS, 'peers-').replace(' ', '-')}.toml"
 
 
 def python_of(found: Sequence[Scenario], choices: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ class FederatedView:
     participation: method, speed, row, used: mean used updates of a client by ranks (0 to 7), over
         seeds.
     rows_are: method -> what the rows of its map are: availability or samples.
-    notes: each once, with its method.
+    notes: of the runs, with their methods.
     """
 
     found: FederatedComparison
@@ -125,11 +125,8 @@ def made_view(found: FederatedComparison) -> FederatedView:
         staleness=_stacked([_staleness(name, group) for name, group in results.items()]),
         participation=_stacked([frame for frame, _ in maps.values()]),
         rows_are={name: rows for name, (_, rows) in maps.items()},
-        notes=list(dict.fromkeys(
-            f"{name}: {note}" for name, group in results.items() for run in group
-            for note in run.notes
-        )),
-    )  # fmt: skip
+        notes=found.notes,
+    )
 
 
 def _tuned(printed: str) -> list[Tuned]:

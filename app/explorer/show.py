@@ -164,8 +164,11 @@ def table(given: "Table | pd.DataFrame", name: str, *, height: int | None = None
         frame = given.frame()
         if given.title:
             st.markdown(f"**{escaped(given.title)}**")
-        st.dataframe(_written(given), hide_index=True, key=f"table.{name}", height=height or "auto")
-        bold = "bold: the best of its column" if given.best else ""
+        st.dataframe(
+            _written(given), hide_index=True, key=f"table.{name}", height=height or "auto",
+            placeholder="-",
+        )  # fmt: skip
+        bold = "bold: the best" if given.best else ""
         if caption := "; ".join(filter(None, (given.caption, bold))):
             st.caption(escaped(caption))
     with st.container(horizontal=True):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +61,8 @@ def test_policies_and_laws_are_listed(call: Call) -> None:
     names = {row["name"] for row in json.loads(call("fed", "strategies", "--format", "json")[1])}
     assert {"fedavg", "fedbuff", "fedcompass", "oort"} <= names
     laws = json.loads(call("fed", "clients", "--laws", "--format", "json")[1])
-    assert {"speed", "availability"} == {row["field"] for row in laws}
+    fields = {row["field"] for row in laws}
+    assert fields == {"speed", "availability", "down_trace, up_trace"}
 
 
 def test_clients_and_data_are_described(call: Call) -> None:
@@ -111,3 +114,49 @@ def test_a_method_named_twice_and_a_users_mistake_are_told(call: Call, tmp_path:
     )
     code, out, err = call("fed", "run", *SMALL, "--strategy", f"{file}:Mine")
     assert code == 2 and not out and "line 6, in start: NameError" in err
+
+
+def test_what_has_no_use_is_told_of_each_method(call: Call) -> None:
+    more = ("--set", "selection=oort", "--seeds", 2)
+    code, _, err = call("fed", "compare", *SMALL, "--strategies", "afa_cd,fedavg", *more)
+    assert code == 0 and "note: afa_cd: Not used, as afa_cd settles it itself: selection." in err
+    assert "note: fedavg" not in err
+    code, _, err = call("fed", "run", *SMALL, "--set", "clients.slow_factor=3.0")
+    assert code == 0 and "there is no clients.slow_label: clients.slow_factor." in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--plot", "a.xyz"), "--plot: cannot write 'a.xyz'; use .png or .svg or .pdf"),
+        (("run", "--timeline", "a.txt"), "--timeline: cannot write 'a.txt'"),
+        (
+            ("run", "--plot", "no/such/a.png"),
+            "--plot: cannot be written: there is no folder 'no/such'",
+        ),
+        (("compare", "--strategies", "fedavg", "--report", "a.pdf"), "--report: cannot write"),
+        (("data", "--set", "dataset.samples=0"), "dataset.samples: 0 should be greater"),
+        (
+            ("data", "--set", "dataset.samples={name = 'log_normal', mean = 1e300}"),
+            "dataset.samples: sizes: a client of",
+        ),
+        (("run", "--set", "training.lr_decay=0.5"), "training.lr_decay: it would never decay"),
+    ],
+)
+def test_one_line_before_anything_runs(call: Call, words: tuple[str, ...], said: str) -> None:
+    code, out, err = call("fed", *words)
+    assert code == 2 and said in err and err.count("\n") == 1 and not out
+
+
+def test_an_interrupted_process_does_not_wait_for_its_threads() -> None:
+    script = (
+        "import threading, time\n"
+        "from mltwin.app import cli\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "def stop(words):\n    print('said', flush=True)\n    return cli.INTERRUPTED\n"
+        "cli._guarded = stop\ncli.main([])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 130 and done.stdout == "said\n"

@@ -157,3 +157,22 @@ def test_participation_by_speed_and_data() -> None:
     assert found[rows, columns].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5, 14.5]
     there = clients | {"there_share": np.linspace(0, 1, 16)}
     assert participation_map(FederatedResult({}, {"clients": there}))[1] == "availability"
+
+
+def test_a_mean_of_some_of_the_runs_says_so_and_is_not_the_best() -> None:
+    """Of what it took to the target, where not every run gets there."""
+    runs = [mt.Result(metrics={"time_to_loss_s": 5.0}), mt.Result(metrics={})]
+    base = [mt.Result(metrics={"time_to_loss_s": 9.0}), mt.Result(metrics={"time_to_loss_s": 7.0})]
+    both = mt.Comparison([base, runs], ["all", "some"])
+    table = both.table(["time_to_loss_s"])
+    assert table.rows[0][1:3] == [8.0, "5 (1 of 2)"] and not table.best
+
+
+def test_peers_have_no_strategy_to_tune() -> None:
+    given = methods()
+    peers = given["FedAvg"].changed({"strategy": {"name": "fedavg"}, "peers": {}})
+    found = mt.federated.compare(
+        {"FedAvg": given["FedAvg"], "peers": peers}, seeds=1, tuning_seeds=1,
+        tune={"strategy.server_lr": [0.5, 1.0]},
+    )  # fmt: skip
+    assert [one.tried for one in found.tuned] == [2, 1]

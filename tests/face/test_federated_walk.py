@@ -87,17 +87,18 @@ def test_gossip_that_diverges_says_so_without_a_warning() -> None:
     assert any("lower the learning rate" in note for note in result.notes)
 
 
-def test_rounds_that_a_server_could_not_end_are_told() -> None:
+def test_rounds_whose_losses_a_server_never_learns_of_need_a_deadline() -> None:
     def lossy(**more: object) -> mt.Result:
         return small(clients__failure=0.4, **more).run()
 
-    told = lossy(training__detect_s="never")
-    assert any("6 times the server went on without updates" in note for note in told.notes)
-    assert not lossy().notes
+    stuck = lossy(training__detect_s="never")
+    assert any("the server never learns of it: give detect_s or a deadline" in note
+               for note in stuck.notes)  # fmt: skip
+    assert not stuck.facts["complete"] and not stuck.violations and not lossy().notes
     late = lossy(
         training__detect_s="never", strategy={"name": "fedavg", "clients": 8, "deadline_s": 0.1}
     )
-    assert not any("went on without" in note for note in late.notes)
+    assert late.facts["complete"] and not late.notes
 
 
 @pytest.mark.parametrize("strategy", ["fedbuff", "fedasync", "stale", "async"])
@@ -177,3 +178,12 @@ def test_more_of_the_good_is_better_and_said_so() -> None:
     more = ("final_accuracy", "updates_per_s", "participation_jain", "client_accuracy_worst_tenth")
     assert {ways[name] for name in less} == {"lower"}
     assert {ways[name] for name in more} == {"higher"}
+
+
+def test_latencies_that_a_file_lacks_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "ms.csv"
+    file.write_text("0,nan,3\n1,0,nan\n3,nan,0\n")
+    (note,) = peers("gossip", **{"peers.latency_file": str(file)}).run().notes
+    assert (
+        note == "Latencies that ms.csv lacks: 1 taken from the way back, 2 from the median of all."
+    )

@@ -76,21 +76,34 @@ def _fields() -> dict[str, dict[str, Control]]:
 
 def _methods(view: View) -> None:
     known = offered.methods()
+    again = [name for name in view.get("methods") if name not in known]
     chosen = st.multiselect(
-        "Methods", list(known), view.get("methods"), key=view.key("methods"),
+        "Methods", [*again, *known], view.get("methods"), key=view.key("methods"),
         max_selections=offered.MAX_METHODS,
         help="The first is the one that the others are held against. Those that begin with "
         "`peers` need no server.",
     )  # fmt: skip
     view.set(methods=chosen)
-    if any(name.startswith(offered.PEERS) for name in chosen):
+    if offered.has_overlay(chosen):
         choose(view, "overlay", "Who talks to whom (peers)", offered.OVERLAYS)
     changed = dict(view.get("parameters"))
     for name in chosen:
         with st.expander(f"Parameters of {name}"):
-            st.caption(show.escaped(known[name]))
+            st.caption(show.escaped(known[offered.base_of(name)]))
             changed[name] = _parameters(view, name)
+            if len(chosen) < offered.MAX_METHODS:
+                _once_more(view, name, chosen)
     view.set(parameters={name: mine for name, mine in changed.items() if mine})
+
+
+def _once_more(view: View, method: str, chosen: Sequence[str]) -> None:
+    """A button that adds a method once more, to be given other parameters."""
+    if st.button(
+        "Once more", icon=":material/add:", key=view.key(f"{method}.more"),
+        help="Adds this method under another name, to compare it with other parameters.",
+    ):  # fmt: skip
+        view.restart(methods=[*chosen, offered.once_more(method, chosen)])
+        st.rerun()
 
 
 def _parameters(view: View, method: str) -> dict[str, Any]:
@@ -120,6 +133,11 @@ def _group(view: View, heading: str, group: Mapping[str, Control]) -> None:
     learning = offered.is_learning(view.choices)
     idle = () if learning else ("dataset.source", "target.accuracy")
     draw_fields(view, FederatedScenario, {p: look for p, look in group.items() if p not in idle})
+    if heading == "Clients":
+        choose(
+            view, "links", "Links of clients", offered.links(),
+            help="Constant rates of the law of speeds, or rates that change as measured ones do.",
+        )  # fmt: skip
     if heading != "Data and model" or not learning:
         return
     choose(view, "split", "Who has which data", offered.splits())
@@ -200,7 +218,8 @@ def _clients(seen: "FederatedView") -> None:
     """How stale what each method used was, and from whom it came."""
     for first in range(0, len(seen.names), _ABREAST):
         row = seen.names[first : first + _ABREAST]
-        for place, name in zip(st.columns(_ABREAST), row, strict=False):
+        abreast = min(_ABREAST, max(len(seen.names), 2))
+        for place, name in zip(st.columns(abreast), row, strict=False):
             with place:
                 st.markdown(f"**{show.escaped(name)}**")
                 _method(seen, name)

@@ -14,7 +14,9 @@ from mltwin.app.explorer.federated_choices import (
     FIELDS,
     TUNE,
     command_words,
+    file_of,
     methods,
+    once_more,
     parameters_of,
     python_of,
     scenarios,
@@ -57,6 +59,12 @@ def test_every_method_is_offered_and_made() -> None:
     assert parameters_of("fedbuff")["buffer"] == 10
 
 
+def test_links_of_clients_may_change() -> None:
+    moving = scenarios({**SMALL, "links": "4g"})[0].data()["clients"]
+    assert moving["down_trace"] == moving["up_trace"] == "4g"
+    assert "down_trace" not in scenarios(SMALL)[0].data()["clients"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -64,10 +72,14 @@ def test_every_method_is_offered_and_made() -> None:
         ({"methods": ["fedavg", "fedavg"]}, "different names"),
         ({"methods": ["fedavgg"]}, "is not offered here"),
         ({"methods": ["my.py:Class"]}, "is not offered here"),
+        ({"methods": ["fedavg", "fedavg 2"]}, "fedavg 2: is the same as 'fedavg'; change one"),
+        ({"methods": ["fedavg", "nope 2"]}, "is not offered here"),
         ({"clients.speed": "file"}, "is not offered here"),
         ({"dataset.source": "arrays"}, "is not offered here"),
         ({"dataset.source": "/etc/passwd"}, "is not offered here"),
         ({"split": "evenly"}, "is not offered here"),
+        ({"links": "files"}, "is not offered here"),
+        ({"links": "4g", "methods": ["peers: gossip"]}, "peers have links of constant rates"),
         ({"tune": "all"}, "is not offered here"),
         ({"parameters": {"fedbuff": {"buffers": 5}}}, "is not offered here"),
         ({"parameters": {"fedbuff": {"buffer": "x"}}}, "is no int"),
@@ -138,9 +150,53 @@ def test_the_page_shows_what_the_command_line_finds(seen: FederatedView) -> None
 
 def test_tuning_and_peers_are_shown() -> None:
     link = {**LINK, "methods": ["fedavg", "peers: dpsgd"], "parameters": {}, "seeds": 1}
-    page = drawn_page("federated", **link, tune="step of the clients")
+    page = drawn_page("federated", **link, tune="step of the server")
     assert not page.error and not page.warning
     assert page.dataframe[1].value["method"].tolist() == ["fedavg", "peers: dpsgd"]
+
+
+TWICE = {
+    **SMALL,
+    "methods": ["fedprox", "fedprox 2", "peers: modest"],
+    "parameters": {"fedprox 2": {"mu": 3.0}, "peers: modest": {"sample": 5}},
+}
+
+
+def test_a_method_may_be_compared_with_itself() -> None:
+    first, second, peers = scenarios(TWICE)
+    assert second.data()["strategy"] == {"name": "fedprox", "mu": 3.0}
+    assert first.data()["strategy"] == {"name": "fedprox"} and second.name == "fedprox 2"
+    assert peers.data(full=False)["peers"] == {"protocol": {"name": "modest", "sample": 5}}
+    assert [file_of(one.name) for one in (second, peers)] == ["fedprox-2.toml", "peers-modest.toml"]
+    assert once_more("fedprox 2", TWICE["methods"]) == "fedprox 3"
+    assert once_more("peers: modest", TWICE["methods"]) == "peers: modest 2"
+    names: dict = {}
+    script = python_of(scenarios(TWICE), TWICE)
+    exec(script[: script.index("found =")], names)
+    assert [one.hash for one in names["scenarios"].values()] == [
+        first.hash,
+        second.hash,
+        peers.hash,
+    ]
+
+
+def test_a_button_adds_a_method_once_more() -> None:
+    link = {name: value for name, value in TWICE.items() if value != DEFAULTS[name]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mltwin.app.explorer.pages.federated.run_panel", lambda *_, **__: None)
+        page = drawn_page("federated", **link)
+        assert not page.error and page.multiselect[0].value == TWICE["methods"]
+        (more,) = [button for button in page.button if ".fedprox.more." in str(button.key)]
+        more.click().run()
+    assert page.multiselect[0].value == [*TWICE["methods"], "fedprox 3"]
+    assert "is the same as 'fedprox'; change one" in page.error[0].value
+
+
+def test_clients_that_are_all_alike_have_no_ranks() -> None:
+    choices = {**SMALL, "model.level": "time", "clients.speed": "homogeneous", "seeds": 1}
+    view = made_view(mt.federated.compare(scenarios(choices), seeds=1))
+    found = charts.participation_chart(view, "fedavg").to_dict()["encoding"]
+    assert found["x"]["axis"] is None and found["y"]["axis"] is None
 
 
 @pytest.mark.parametrize(
