@@ -15,6 +15,7 @@ from .federated import WAYS
 RESULTS = ROOT / "benchmarks" / "results" / "federated.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- size_sweep -->\n", "<!-- end of size_sweep -->\n"
+ENDS = "size_sweep_advantage_ends_at"
 _HEADS = {"numpy": "NumPy", "torch_loop": "PyTorch", "torch_vmap": "vmap", "flower": "Flower"}
 
 
@@ -39,9 +40,12 @@ def sweep_table(rows: list[Mapping[str, Any]]) -> str:
 
 def filled(page: str, results: Mapping[str, Any]) -> str:
     """The page with the measured figures."""
-    for key, value in results["figures"].items():
+    figures = {key: number(value) for key, value in results["figures"].items()}
+    if "size_sweep" in results:
+        figures.setdefault(ENDS, "at none of them")
+    for key, value in figures.items():
         row = rf"^(\| `{key}` \|.*\|)[^|\n]*\|$"
-        page = re.sub(row, rf"\g<1> {number(value)} |", page, flags=re.MULTILINE)
+        page = re.sub(row, rf"\g<1> {value} |", page, flags=re.MULTILINE)
     if "size_sweep" in results and BEGIN in page:
         head, rest = page.split(BEGIN, 1)
         tail = rest.split(END, 1)[1]
