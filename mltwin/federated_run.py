@@ -125,7 +125,7 @@ def lower(scenario: "FederatedScenario", seed: int) -> Lowered:
         "parameters": 0 if task is None else int(task.parameters),
         "data": None if examples is None else examples.name,
         "protocol": "" if scenario.peers is None else named(scenario.peers.protocol, "peers")[0],
-        "remarks": [*remarks, *unused(scenario, policies.strategy)],
+        "remarks": [*remarks, *unused(scenario, policies)],
         "sources": sources_of(scenario),
     }
     return Lowered(clients, policies, plan_of(scenario), task, examples, found)

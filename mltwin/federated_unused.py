@@ -7,7 +7,7 @@ from .federated_fields import LEVEL_FIELDS
 from .federated_specs import named
 
 if TYPE_CHECKING:
-    from mltwin.models.federation.hooks import Strategy
+    from mltwin.models.federation.hooks import Policies, Strategy
 
     from .federated import FederatedScenario
 
@@ -28,16 +28,6 @@ SERVERS = (
     "dollars_per_kwh",
 )
 """Fields of `costs` that are about a server."""
-_OF_ANY = (
-    "available_longest",
-    "fastest",
-    "least_available",
-    "oort",
-    "power_of_choice",
-    "round_robin",
-    "weighted",
-)
-"""Selections that take whoever is idle where that is no more than were asked for."""
 _BROKER = tuple(f"aggregation.broker_{name}" for name in ("gb_per_s", "cores", "gb"))
 _TREE = tuple(
     f"aggregation.{name}" for name in ("leaves", "placement", "reuse", "node_updates", "pass_s")
@@ -47,14 +37,14 @@ _BETWEEN = ("aggregation.latency_s", "aggregation.dollars_per_off_node_gb")
 _STARTS = ("aggregation.cold_start_s", "aggregation.keep_alive_s")
 
 
-def unused(scenario: "FederatedScenario", strategy: "Strategy") -> list[str]:
+def unused(scenario: "FederatedScenario", policies: "Policies") -> list[str]:
     """One line for each reason for which fields of a scenario are not used.
 
     A field counts as given where it differs from its default, so that a scenario that was saved in
     full says the same as the one it was saved from.
     """
     found = []
-    for why, paths in _rules(scenario, strategy):
+    for why, paths in _rules(scenario, policies):
         given = [path for path in paths if _is_given(scenario, path)]
         if given:
             found.append(f"Not used, as {why}: {', '.join(given)}.")
@@ -73,13 +63,13 @@ def _is_given(scenario: "FederatedScenario", path: str) -> bool:
     return bool(given != default)
 
 
-def _rules(scenario: "FederatedScenario", strategy: "Strategy") -> Iterator[Rule]:
+def _rules(scenario: "FederatedScenario", policies: "Policies") -> Iterator[Rule]:
     yield from _of_model(scenario)
     yield from _of_fields(scenario)
     if scenario.peers is not None:
         yield "peers have no server to pay", tuple(f"costs.{name}" for name in SERVERS)
     else:
-        yield from _of_strategy(scenario, strategy)
+        yield from _of_strategy(scenario, policies)
     yield from _of_service(scenario)
 
 
@@ -112,15 +102,15 @@ def _of_fields(scenario: "FederatedScenario") -> Iterator[Rule]:
         yield "clients draw no watts (give clients.energy)", ("costs.dollars_per_client_kwh",)
 
 
-def _of_strategy(scenario: "FederatedScenario", strategy: "Strategy") -> Iterator[Rule]:
+def _of_strategy(scenario: "FederatedScenario", policies: "Policies") -> Iterator[Rule]:
     name, _ = named(scenario.strategy, "strategy")
+    strategy, selection = policies.strategy, policies.selection
     rates = _RATE if "lr" in strategy.ignores else ()
     paths = [kind if kind in _KINDS else f"training.{kind}" for kind in sorted(strategy.ignores)]
     yield f"{name} settles it itself", tuple(dict.fromkeys((*paths, *rates)))
-    if scenario.selection is not None and "selection" not in strategy.ignores:
-        chooses, _ = named(scenario.selection, "selection")
-        if chooses in _OF_ANY and _asks_all(strategy, scenario.clients.count):
-            yield f"{name} asks all of the {scenario.clients.count} clients", ("selection",)
+    takes_all = selection is not None and selection.fills and "selection" not in strategy.ignores
+    if takes_all and _asks_all(strategy, scenario.clients.count):
+        yield f"{name} asks all of the {scenario.clients.count} clients", ("selection",)
 
 
 def _asks_all(strategy: "Strategy", clients: int) -> bool:

@@ -375,6 +375,8 @@ class Selection(ABC):
 
     uniform: ClassVar[bool] = False
     """True: `Server.uniform` may stand in for it."""
+    fills: ClassVar[bool] = False
+    """True: where no more are idle than are asked for, it takes them all."""
 
     @abstractmethod
     def choose(self, server: Server, count: int) -> Array:

@@ -5,7 +5,7 @@ matter who else was idle. What it has learned in a run it forgets in the next.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Uniform(Selection):
 @dataclass
 class Drawing(Selection):
     """A selection that counts its choices, for their draws, and knows when a run is another."""
+
+    fills: ClassVar[bool] = True
 
     _run: Any = field(init=False, repr=False, default=None)
     _choices: int = field(init=False, repr=False, default=0)

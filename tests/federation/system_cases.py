@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from mltwin.models.federation.hooks import DONE, Arrivals, Policies, Selection, Strategy
+from mltwin.models.federation.links import SharedLinks
 from mltwin.models.federation.outcome import FederatedRun
+from mltwin.models.federation.simulate import simulate
 from mltwin.models.federation.tables import Availability, Clients, LinkTraces, Plan
 
 
@@ -258,3 +260,30 @@ def assert_same(fast: FederatedRun, plain: FederatedRun, label: object = "") -> 
         assert list(one) == list(two), label
         for column in one:
             assert np.array_equal(one[column], two[column]), (label, name, column)
+
+
+def assert_twins(
+    clients: Clients, seed: int, plan: Plan, key: int, network: SharedLinks | None = None
+) -> FederatedRun:
+    """The kernel's run of a random case, which is the twin's and breaks no law."""
+    fast, plain = (
+        simulate(
+            clients, random_policies(seed), plan, seed=key, network=network, record=True,
+            reference=twin,
+        )
+        for twin in (False, True)
+    )  # fmt: skip
+    assert_same(fast, plain, seed)
+    assert not fast.violations and not plain.violations, seed
+    return fast
+
+
+def told(run: FederatedRun) -> bytes:
+    """All that a recorded run says, as bytes."""
+    columns = [
+        column.tobytes()
+        for name in ("versions", "evaluations", "clients")
+        for column in getattr(run, name).values()
+    ]
+    said = repr((run.totals, run.end, run.ended)).encode()
+    return b"".join([run.log.tobytes(), said, *columns])

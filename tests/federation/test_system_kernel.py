@@ -6,6 +6,7 @@ from system_cases import (
     Buffered,
     Counting,
     assert_same,
+    assert_twins,
     random_federation,
     random_policies,
 )
@@ -21,12 +22,7 @@ from mltwin.models.federation.simulate import simulate
 def test_kernel_and_twin_agree_event_by_event(block: int) -> None:
     for seed in range(250 * block, 250 * block + 250):
         clients, plan, key = random_federation(seed)
-        fast, plain = (
-            simulate(clients, random_policies(seed), plan, seed=key, record=True, reference=twin)
-            for twin in (False, True)
-        )
-        assert_same(fast, plain, seed)
-        assert not fast.violations and not plain.violations, (seed, fast.violations)
+        assert_twins(clients, seed, plan, key)
 
 
 def test_the_cases_use_every_event_and_ending() -> None:

@@ -8,10 +8,9 @@ import pytest
 from system_cases import (
     Buffered,
     Rounds,
-    assert_same,
+    assert_twins,
     random_availability,
     random_federation,
-    random_policies,
 )
 from test_system_shared import random_links
 
@@ -68,15 +67,7 @@ def test_kernel_and_twin_agree_event_by_event_where_clients_pause(
     for seed in range(150 * block, 150 * block + 150):
         clients, plan, key = pausing_case(seed)
         links = random_links(seed, len(clients))
-        fast, plain = (
-            simulate(
-                clients, random_policies(seed), plan, seed=key, network=links, record=True,
-                reference=twin,
-            )
-            for twin in (False, True)
-        )  # fmt: skip
-        assert_same(fast, plain, seed)
-        assert not fast.violations and not plain.violations
+        assert_twins(clients, seed, plan, key, links)
     assert counts["stops"] > 400 and counts["waits"] > 40, counts
 
 

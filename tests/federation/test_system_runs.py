@@ -21,16 +21,13 @@ PLAN = Plan(steps=1, batch=1, versions=3)
 SCRIPT = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
-from system_cases import random_federation, random_policies
+from system_cases import random_federation, random_policies, told
 from mltwin.models.federation.simulate import simulate
 made = hashlib.sha256()
 for seed in range(25):
     clients, plan, key = random_federation(seed)
     run = simulate(clients, random_policies(seed), plan, seed=key, record=True)
-    made.update(run.log.tobytes() + repr((run.totals, run.end, run.ended)).encode())
-    for name in ("versions", "evaluations", "clients"):
-        for column in getattr(run, name).values():
-            made.update(column.tobytes())
+    made.update(told(run))
 print(made.hexdigest())
 """
 

@@ -122,11 +122,14 @@ def test_laws_that_cannot_be(law: object, text: str) -> None:
 
 def test_files_that_cannot_be(folder: Path) -> None:
     (folder / "quiet.txt").write_text("0 0\n5 0\n40 0\n")
+    (folder / "more").mkdir()
+    (folder / "more" / "README").write_text("What these are.\n")
     for given, text in (
         ({"path": str(folder / "quiet.txt")}, "quiet.txt carries nothing"),
         ({"path": str(folder / "float.csv"), "radio": "3G"}, "no trace of '3G' lasts 10 s"),
         ({"path": f"{folder}/*.down", "least_s": 60.0}, "no trace lasts 60 s"),
         ({"path": f"{folder}/*.down", "format": "ucc"}, "has no column"),
+        ({"path": f"{folder}/more"}, r"README: is not .* or give a pattern .* more/\*.down"),
     ):
         with pytest.raises(InputError, match=text):
             link_traces(3, up={"name": "files", **given})

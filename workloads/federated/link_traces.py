@@ -131,10 +131,13 @@ def files(
     """
     check_scale(scale)
     found: Traces = {}
-    for file in trace_files(path):
-        for name, trace in _read(file, format, window_s, direction, radio):
-            if trace.duration_s >= least_s:
-                found[name] = _taken(trace, scale, steady)
+    try:
+        for file in trace_files(path):
+            for name, trace in _read(file, format, window_s, direction, radio):
+                if trace.duration_s >= least_s:
+                    found[name] = _taken(trace, scale, steady)
+    except InputError as error:
+        raise _of_folder(error, path) if Path(path).is_dir() else error from None
     if not found:
         what = "no trace" if radio is None else f"no trace of {radio!r}"
         raise InputError(
@@ -162,6 +165,13 @@ def trace_files(path: str) -> list[Path]:
         )
     _refuse_many(len(found))
     return sorted(found)
+
+
+def _of_folder(error: InputError, path: str) -> InputError:
+    """An error of a file that may be in a folder of traces by chance, as a README is."""
+    other = f"a pattern that leaves it out, as {Path(path).name}/*.down"
+    mend = f"{error.mend}, or give {other}" if error.mend else f"give {other}"
+    return InputError(error.message, where=error.where, mend=mend)
 
 
 def _read(
