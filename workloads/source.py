@@ -223,5 +223,5 @@ def _packing(path: Path) -> str:
     if first.startswith(_UTF16):
         raise InputError("is UTF-16 text", where=str(path), mend="save it as UTF-8")
     if not first:
-        raise InputError("the file is empty", where=str(path), mend="give a file with requests")
+        raise InputError("the file is empty", where=str(path), mend="give a file with data in it")
     return next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), "")

@@ -247,6 +247,12 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), mend="check the path") from None
     except json.JSONDecodeError as error:
+        if path.suffix == ".toml":
+            raise InputError(
+                "is a scenario, not a baseline",
+                where=str(path),
+                mend="name the .json beside it, or make one with `mltwin check --init`",
+            ) from None
         where = f"{path}, line {error.lineno}, column {error.colno}"
         raise InputError(f"is not JSON: {error.msg}", where=where, mend=_REMAKE) from None
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:

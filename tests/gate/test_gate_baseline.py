@@ -131,6 +131,11 @@ def test_no_json(folder, text):
         mt.check(folder / "toy.json")
 
 
+def test_a_scenario_is_no_baseline(folder):
+    with pytest.raises(mt.InputError, match=r"toy\.toml: is a scenario, .* name the \.json"):
+        mt.check(folder / "toy.toml")
+
+
 def test_the_hash_is_of_what_is_said():
     plain = toy.ToyScenario(size=7)
     assert scenario_hash(plain) == scenario_hash(plain.with_(name="label", seed=3))
