@@ -102,6 +102,8 @@ def compare(
         compared.report(report, shown, least=share or 0.01)
         tell(f"written to {report}")
     _print(compared, chosen, format, shown, share)
+    for note in compared.notes():
+        tell(f"note: {note}")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,5 +1,6 @@
 """`run` a scenario, `compare` several: same seeds, same draws, paired differences."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,24 @@ class Comparison:
         """Metrics that any run has, in order of appearance."""
         every = (m for group in self.runs.values() for result in group for m in result.metrics)
         return list(dict.fromkeys(every))
+
+    def notes(self) -> list[str]:
+        """What the runs say of themselves, each once.
+
+        With the scenario's name where not all say it, and with how many of its runs where not all
+        of them do.
+        """
+        said = {name: Counter(n for r in runs for n in r.notes) for name, runs in self.runs.items()}
+        found = []
+        for note in dict.fromkeys(note for group in said.values() for note in group):
+            if all(said[name][note] == len(runs) for name, runs in self.runs.items()):
+                found.append(note)
+                continue
+            for name, runs in self.runs.items():
+                times = said[name][note]
+                some = f" ({times} of {len(runs)} runs)" if times < len(runs) else ""
+                found += [f"{name}: {note}{some}"] if times else []
+        return found
 
     def headline(self) -> list[str]:
         """The metrics that the systems show first, save those that are 0 everywhere; else all."""

@@ -8,7 +8,6 @@ seeds of their own before the methods are ranked on others.
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,18 +182,8 @@ class FederatedComparison:
 
     @property
     def notes(self) -> list[str]:
-        """What the runs say of themselves, each once with its method and how many runs say it.
-
-        Not which targets were missed: the table tells that.
-        """
-        found: list[str] = []
-        for name, group in self.results.items():
-            said = Counter(note for run in group for note in run.notes)
-            for note, times in said.items():
-                if not is_of_target(note):
-                    some = f" ({times} of {len(group)} runs)" if times < len(group) else ""
-                    found.append(f"{name}: {note}{some}")
-        return found
+        """As `Comparison.notes`, but for targets that were missed: the table tells that."""
+        return [note for note in self.runs.notes() if not is_of_target(note)]
 
     def data(self) -> dict[str, Any]:
         """Metrics of each run, and what was tuned, as plain data."""

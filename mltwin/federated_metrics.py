@@ -191,7 +191,7 @@ def notes_of(tables: Mapping[str, Columns], facts: Mapping[str, Any]) -> list[st
 
 def is_of_target(note: str) -> bool:
     """Whether a note of a run says that a target was not reached."""
-    return note.startswith(_TARGET)
+    return _TARGET in note
 
 
 def _run_notes(said: Mapping[str, Any]) -> list[str]:

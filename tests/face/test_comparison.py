@@ -117,6 +117,18 @@ def test_a_metric_that_a_run_lacks_is_not_compared() -> None:
     assert compared.differences().rows  # the others are
 
 
+def test_notes_are_told_once_with_who_says_them() -> None:
+    runs = [[DiceScenario(name=name).run(seed) for seed in (0, 1)] for name in "ab"]
+    runs[0][1].notes.append("a die fell off the table")
+    for run in runs[1]:
+        run.notes.append("loaded")
+    assert mt.compare(runs).notes() == [
+        "dice were thrown",
+        "a: a die fell off the table (1 of 2 runs)",
+        "b: loaded",
+    ]
+
+
 def test_frames_and_data(three: mt.Comparison) -> None:
     found = three.differences(["mean_wait_ms"], least=0.01)
     frame = found.frame()
