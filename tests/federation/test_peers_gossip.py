@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from peers_case import quadratics, random_setting, same
 
+from mltwin.models.federation.peers import gossip_kernel
 from mltwin.models.federation.peers.gossip import Gossip
 from mltwin.models.federation.peers.gossip_tables import EVENT_NAMES
 from mltwin.models.federation.peers.overlay import (
@@ -193,3 +195,19 @@ def test_the_same_without_the_compiler() -> None:
         check=True,
     )
     assert found.stdout.strip() == digest()
+
+
+def test_long_runs_come_up_for_air(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel call ends after some events, so that an interrupt is heard."""
+    calls = []
+
+    def counted(world: object, original: Any = gossip_kernel.advance) -> None:
+        original(world)
+        calls.append(int(world.state[0].events))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(gossip_kernel, "advance", counted)
+    clients = Clients.make(np.full(500, 10), s_per_sample=1e-3, jitter=0.3)
+    plan = Plan(steps=1, batch=10, updates=1_500_000)
+    run = simulate_peers(clients, ring(500), Gossip(), plan)
+    assert max(np.diff([0, *calls])) <= gossip_kernel.EVENTS + 1 < calls[-1]
+    assert run.totals["arrived"] >= plan.updates

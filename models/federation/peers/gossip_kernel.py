@@ -362,14 +362,20 @@ def open_run(S: Any) -> None:
             start(S, i, 0)
 
 
+EVENTS = 2**20
+"""Of a call: less than a second."""
+
+
 @kernel(void(WORLD))
 def advance(S: Any) -> None:
-    """Events in order until a limit, or until the log or the version rows must be drained."""
+    """Events in order until a limit, until the log or the version rows must be drained, or for
+    `EVENTS` of them: between two calls an interrupt is heard."""
     state = S.state[0]
     if state.events == 0:
         state.events = 1
         open_run(S)
-    while state.over == 0 and state.rows < len(S.rows):
+    last = state.events + EVENTS
+    while state.over == 0 and state.rows < len(S.rows) and state.events < last:
         if log_full(S, S.par[0].margin):
             return
         now = heap_time(S)
