@@ -1,6 +1,10 @@
 """Small random federations, and strategies for tests of the system kernel."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -287,3 +291,15 @@ def told(run: FederatedRun) -> bytes:
     ]
     said = repr((run.totals, run.end, run.ended)).encode()
     return b"".join([run.log.tobytes(), said, *columns])
+
+
+def printed(script: str, **environment: str) -> str:
+    """What a script prints that is run in a process of its own, told of this folder."""
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).resolve().parent)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.strip()

@@ -1,15 +1,12 @@
 """Gossip: the kernel against its SimPy twin, and what averaging must keep."""
 
 import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from peers_case import quadratics, random_setting, same
+from system_cases import printed
 
 from mltwin.models.federation.peers import gossip_kernel
 from mltwin.models.federation.peers.gossip import Gossip
@@ -187,14 +184,7 @@ def digest() -> str:
 
 
 def test_the_same_without_the_compiler() -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(Path(__file__).resolve().parent)],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.strip() == digest()
+    assert printed(SCRIPT, NUMBA_DISABLE_JIT="1") == digest()
 
 
 def test_long_runs_come_up_for_air(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,6 @@
 """Clients' links that follow traces: kernel and twin, and what a rate that changes must give."""
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +11,7 @@ from system_cases import (
     Rounds,
     assert_same,
     assert_twins,
+    printed,
     random_federation,
     random_links,
     random_policies,
@@ -215,18 +212,7 @@ def test_a_transfer_that_can_never_move_while_the_client_is_there_does_not_hang(
     ],
 )
 def test_the_same_on_every_kind_of_world(kind: dict[str, str]) -> None:
-    assert digest({}) == digest(kind) != ""
-
-
-def digest(environment: dict[str, str]) -> str:
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(Path(__file__).resolve().parent)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return found.stdout.strip()
+    assert printed(SCRIPT) == printed(SCRIPT, **kind) != ""
 
 
 @pytest.mark.parametrize(

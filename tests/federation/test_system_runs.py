@@ -1,14 +1,10 @@
 """Runs of federations: paired worlds, versions, endings, refusals, without the compiler."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from system_cases import Buffered, Counting, Rounds, random_federation, random_policies
+from system_cases import Buffered, Counting, Rounds, printed, random_federation, random_policies
 
 from mltwin.models.federation.hooks import FAILED, Policies, Strategy
 from mltwin.models.federation.learning.quadratic import QuadraticTask
@@ -32,19 +28,8 @@ print(made.hexdigest())
 """
 
 
-def digest(**environment: str) -> str:
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(Path(__file__).resolve().parent)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return found.stdout.strip()
-
-
 def test_the_same_without_the_compiler() -> None:
-    assert digest() == digest(NUMBA_DISABLE_JIT="1") != ""
+    assert printed(SCRIPT) == printed(SCRIPT, NUMBA_DISABLE_JIT="1") != ""
 
 
 def test_conservation_at_every_event_of_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:

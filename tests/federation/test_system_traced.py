@@ -1,16 +1,12 @@
 """Transfers over shared links of clients whose own links follow traces."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import system_cases
-from system_cases import Buffered, Rounds, assert_twins, random_federation
+from system_cases import Buffered, Rounds, assert_twins, printed, random_federation
 from test_system_pausing import intervals, pausing_case, watched
 from test_system_shared import random_links
 
@@ -67,14 +63,7 @@ def test_kernel_and_twin_agree_event_by_event_where_rates_change(
 
 
 def test_the_same_without_the_compiler() -> None:
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).resolve().parent)],
-            env=os.environ | more, capture_output=True, text=True, check=True,
-        ).stdout
-        for more in ({}, {"NUMBA_DISABLE_JIT": "1"})
-    ]  # fmt: skip
-    assert found[0] == found[1] != ""
+    assert printed(SCRIPT) == printed(SCRIPT, NUMBA_DISABLE_JIT="1") != ""
 
 
 @pytest.mark.parametrize("interruption", ["drop", "pause", "finish"])
